@@ -1,0 +1,127 @@
+#include "base/stream.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+struct unix_stream {
+	struct stream stream;
+	int fd;
+	struct loop_fd *watch;
+};
+
+static ssize_t unix_read(struct stream *s, void *data, size_t len, struct err *err)
+{
+	struct unix_stream *u = (struct unix_stream *)s;
+	ssize_t n = recv(u->fd, data, len, 0);
+
+	if (n > 0)
+		return n;
+	if (n == 0 || errno == ECONNRESET)
+		return err_set(err, ERR_CLOSED, "the connection was closed");
+	if (errno == EAGAIN || errno == EINTR)
+		return STREAM_AGAIN;
+	return err_errno(err, errno, "read");
+}
+
+static ssize_t unix_write(struct stream *s, const void *data, size_t len, struct err *err)
+{
+	struct unix_stream *u = (struct unix_stream *)s;
+	ssize_t n = send(u->fd, data, len, MSG_NOSIGNAL);
+
+	if (n > 0)
+		return n;
+	if (n == 0 || errno == EAGAIN || errno == EINTR)
+		return STREAM_AGAIN;
+	if (errno == EPIPE || errno == ECONNRESET)
+		return err_set(err, ERR_CLOSED, "the connection was closed");
+	return err_errno(err, errno, "write");
+}
+
+static void unix_want_write(struct stream *s, bool on)
+{
+	struct unix_stream *u = (struct unix_stream *)s;
+
+	loop_fd_events(u->watch, on ? POLLIN | POLLOUT : POLLIN);
+}
+
+static void unix_close(struct stream *s)
+{
+	struct unix_stream *u = (struct unix_stream *)s;
+
+	loop_fd_del(u->watch);
+	close(u->fd);
+	free(u);
+}
+
+static const struct stream_ops unix_ops = {
+	.read = unix_read,
+	.write = unix_write,
+	.want_write = unix_want_write,
+	.close = unix_close,
+};
+
+static void on_ready(void *arg, short revents)
+{
+	struct unix_stream *u = arg;
+
+	(void)revents;
+	if (u->stream.ready)
+		u->stream.ready(u->stream.arg);
+}
+
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+/* A non-blocking connect(2) to a Unix socket answers EAGAIN while the listener's
+ * backlog is full, and no poll(2) tells when it is not: try again, bounded. */
+static int connect_until(struct loop *loop, int fd, const struct sockaddr_un *addr,
+			 int64_t until_ms)
+{
+	while (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			return -1;
+		if (loop_now_ms() >= until_ms ||
+		    loop_wait(loop, never, NULL, loop_now_ms() + 20) == LOOP_INTERRUPTED)
+			return -1;
+	}
+	return 0;
+}
+
+struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_ms, struct err *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct unix_stream *u;
+	int fd;
+
+	if (strlen(path) >= sizeof(addr.sun_path)) {
+		err_set(err, ERR_FAILED, "%s: longer than the %zu bytes of a Unix socket's path",
+			path, sizeof(addr.sun_path) - 1);
+		return NULL;
+	}
+	strcpy(addr.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0) {
+		err_errno(err, errno, "socket");
+		return NULL;
+	}
+	if (connect_until(loop, fd, &addr, loop_now_ms() + timeout_ms) < 0) {
+		err_errno(err, errno, "%s", path);
+		close(fd);
+		return NULL;
+	}
+	u = mem_zalloc(1, sizeof(*u));
+	u->stream.ops = &unix_ops;
+	u->fd = fd;
+	u->watch = loop_fd_add(loop, fd, POLLIN, on_ready, u);
+	return &u->stream;
+}

@@ -1,0 +1,82 @@
+/* One SSH session to the destination's host, and what goes through it: streams to
+ * Unix sockets over there, files by SFTP, commands.
+ *
+ * Everything waits in the loop it was given, so other connections go on meanwhile;
+ * every wait has a deadline. Nothing is installed on the other host and nothing but
+ * sshd is needed there.
+ */
+#ifndef VMFERRY_SSH_SSH_H
+#define VMFERRY_SSH_SSH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/loop.h"
+#include "base/str.h"
+#include "base/stream.h"
+
+struct ssh;
+
+/* What the user asked for; NULL and 0 mean "what ssh(1) would do", which is asked of
+ * `ssh -G` (ssh_config(5)). The strings stay the caller's. */
+struct ssh_target {
+	const char *host; /* name, alias of ssh_config, IPv4 or IPv6 literal without brackets */
+	const char *user;
+	int port;
+	const char *identity;    /* -i FILE: then only this key, no agent */
+	const char *config;      /* -F FILE */
+	const char *known_hosts; /* --known-hosts FILE: then only this file */
+	int64_t connect_timeout_ms;
+	int64_t answer_timeout_ms; /* for each single request afterwards */
+};
+
+/* Connects, checks the host's key against known_hosts, authenticates (agent, then
+ * key files). NULL with @err, whose text names the host and the way out. */
+struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct err *err);
+
+/* Says goodbye if that is possible at once, frees. Streams of the session must have
+ * been closed before. NULL is accepted. */
+void ssh_close(struct ssh *ssh);
+
+/* The numeric address that the session's TCP connection reached (IPv6 without
+ * brackets). Valid as long as @ssh. */
+const char *ssh_peer_address(const struct ssh *ssh);
+
+/* A stream to a listening Unix socket of the other host: a channel of type
+ * direct-streamlocal@openssh.com (OpenSSH's PROTOCOL, 2.4). */
+struct stream *ssh_unix_stream(struct ssh *ssh, const char *path, struct err *err);
+
+struct ssh_output {
+	int status;     /* exit status; 128 + signal number when it was killed */
+	struct buf out; /* stdout and stderr, each cut at 256 KiB */
+	struct buf err;
+};
+
+/* Runs @command by the login shell of the other host, stdin empty, and waits for its
+ * end. 0 when it ran and ended, whatever its status. The output is the caller's to
+ * deinit, also after an error. */
+int ssh_command(struct ssh *ssh, const char *command, int64_t timeout_ms, struct ssh_output *output,
+		struct err *err);
+void ssh_output_deinit(struct ssh_output *output);
+
+/* Fills @info of what @path names, symbolic links followed. An absent file is not an
+ * error (FILE_ABSENT); a directory of the path that is missing is one. */
+int ssh_file_info(struct ssh *ssh, const char *path, struct file_info *info, struct err *err);
+
+/* Creates a sparse file of @size_bytes with permission bits @mode, exclusively: an
+ * existing file is an error and stays as it is. If the size cannot be set the new file is
+ * removed again. */
+int ssh_file_create(struct ssh *ssh, const char *path, uint64_t size_bytes, uint32_t mode,
+		    struct err *err);
+
+/* Removes a file; one that is not there is no error. */
+int ssh_file_remove(struct ssh *ssh, const char *path, struct err *err);
+
+/* Bytes that may be allocated in the file system of directory @path
+ * (statvfs@openssh.com). */
+int ssh_free_space(struct ssh *ssh, const char *path, uint64_t *bytes, struct err *err);
+
+#endif
