@@ -1,0 +1,55 @@
+/* What this QEMU can: asked of it, never concluded from its version. The one place
+ * where QEMU's differences are named; whoever acts asks qmp_can().
+ */
+#ifndef VMFERRY_QMP_CAPS_H
+#define VMFERRY_QMP_CAPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "qmp/client.h"
+
+enum qmp_cap {
+	/* commands (query-commands) */
+	QMP_BLOCK_EXPORT_ADD, /* 5.2 */
+	QMP_NBD_SERVER_ADD,   /* 1.3 */
+	QMP_NBD_SERVER_START, /* 1.3 */
+	QMP_BLOCKDEV_MIRROR,  /* 2.6 */
+	QMP_DRIVE_MIRROR,     /* 1.3 */
+	QMP_BLOCKDEV_ADD,     /* 2.9 */
+	QMP_BLOCK_JOB_CHANGE, /* 8.2 */
+	QMP_JOB_DISMISS,      /* 2.12 */
+	QMP_BLOCK_RESIZE,     /* 0.14 */
+	QMP_MIGRATE_INCOMING, /* 2.4 */
+	QMP_MIGRATE_CONTINUE, /* 2.11 */
+	QMP_QUERY_EXPORTS,    /* 5.2 */
+	QMP_SET_PARAMETERS,   /* 2.4 */
+	/* migration capabilities (query-migrate-capabilities) */
+	QMP_MIG_EVENTS,        /* 2.4 */
+	QMP_MIG_PAUSE,         /* pause-before-switchover, 2.11 */
+	QMP_MIG_LATE_ACTIVATE, /* late-block-activate, 3.0 */
+	QMP_MIG_RETURN_PATH,   /* 2.5 */
+	QMP_MIG_BLOCK,         /* the old way, gone in 9.1 */
+	/* members of a command's arguments (query-qmp-schema) */
+	QMP_MIRROR_COPY_MODE,    /* blockdev-mirror copy-mode, 3.0 */
+	QMP_MIRROR_AUTO_DISMISS, /* blockdev-mirror auto-dismiss, 2.12 */
+	QMP_INCOMING_KEEP,       /* migrate-incoming exit-on-error, 9.1 */
+	QMP_CAP_COUNT,
+};
+
+struct qmp_caps {
+	bool can[QMP_CAP_COUNT];
+};
+
+/* Asks QEMU. */
+int qmp_caps_query(struct qmp *qmp, struct qmp_caps *caps, struct err *err);
+
+static inline bool qmp_can(const struct qmp_caps *caps, enum qmp_cap cap)
+{
+	return caps->can[cap];
+}
+
+/* The command, capability or "command member" by which QEMU knows it. */
+const char *qmp_cap_name(enum qmp_cap cap);
+
+#endif
