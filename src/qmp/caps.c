@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "qmp/call.h"
 
 enum cap_kind {
 	COMMAND,
@@ -59,7 +60,7 @@ static int mark_list(struct qmp *qmp, struct qmp_caps *caps, enum cap_kind kind,
 	if (qmp_call(qmp, command, NULL, &list, err) < 0)
 		return -1;
 	json_array_foreach (list, i, item) {
-		const char *name = json_string_value(json_object_get(item, key));
+		const char *name = qmp_str(item, key);
 
 		if (name)
 			mark(caps, kind, name, NULL);
@@ -73,7 +74,7 @@ static json_t *schema_entry(json_t *schema, const char *name)
 	size_t i;
 
 	json_array_foreach (schema, i, entry) {
-		if (str_eq(json_string_value(json_object_get(entry, "name")), name))
+		if (str_eq(qmp_str(entry, "name"), name))
 			return entry;
 	}
 	return NULL;
@@ -83,13 +84,13 @@ static json_t *schema_entry(json_t *schema, const char *name)
 static void mark_members(struct qmp_caps *caps, json_t *schema, const char *command)
 {
 	json_t *entry = schema_entry(schema, command);
-	const char *type = json_string_value(json_object_get(entry, "arg-type"));
+	const char *type = qmp_str(entry, "arg-type");
 	json_t *members = type ? json_object_get(schema_entry(schema, type), "members") : NULL;
 	json_t *member;
 	size_t i;
 
 	json_array_foreach (members, i, member) {
-		const char *name = json_string_value(json_object_get(member, "name"));
+		const char *name = qmp_str(member, "name");
 
 		if (name)
 			mark(caps, MEMBER, command, name);

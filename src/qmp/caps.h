@@ -5,9 +5,8 @@
 #define VMFERRY_QMP_CAPS_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
-#include "qmp/client.h"
+#include "qmp/qmp.h"
 
 enum qmp_cap {
 	/* commands (query-commands) */

@@ -3,12 +3,13 @@
  * oldest request of its id. What cannot be written at once waits in `out`. Waits
  * happen in qmp_open() and qmp_finish() only, through the loop.
  */
-#include "qmp/client.h"
+#include "qmp/qmp.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
+#include "qmp/call.h"
 
 #define REQUESTS_MAX 256
 
@@ -82,12 +83,18 @@ static void take_answer(struct qmp *qmp, json_t *message)
 
 static void take_event(struct qmp *qmp, json_t *message)
 {
-	const char *name = json_string_value(json_object_get(message, "event"));
+	const json_t *data = json_object_get(message, "data");
+	struct qmp_event event = {
+		.name = qmp_str(message, "event"),
+		.job = qmp_str(data, qmp_str(data, "device") ? "device" : "id"),
+		.status = qmp_str(data, "status"),
+		.error = qmp_str(data, "error"),
+	};
 
-	if (!name)
+	if (!event.name)
 		end_connection(qmp, ERR_FAILED, "sent an event without a name");
 	else if (qmp->handlers.event)
-		qmp->handlers.event(qmp->handlers.arg, name, json_object_get(message, "data"));
+		qmp->handlers.event(qmp->handlers.arg, &event);
 }
 
 static void take_line(struct qmp *qmp, const char *line, size_t len)
@@ -267,14 +274,11 @@ struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args)
 	return request;
 }
 
-bool qmp_answered(const struct qmp_request *request)
-{
-	return request->answer || !request->qmp->stream;
-}
-
 static bool answered(void *arg)
 {
-	return qmp_answered(arg);
+	const struct qmp_request *request = arg;
+
+	return request->answer || !request->qmp->stream;
 }
 
 /* The deadline passed: the answer, should it come, must find its request. */
@@ -286,13 +290,13 @@ static int abandon(struct qmp_request *request, struct err *err)
 
 static int answer_error(struct qmp_request *request, json_t *error, struct err *err)
 {
-	const char *text = json_string_value(json_object_get(error, "desc"));
+	const char *text = qmp_str(error, "desc");
 
 	return err_set(err, ERR_QMP, "%s: %s: %s", request->qmp->name, request->command,
 		       text ? text : "an error without words");
 }
 
-int qmp_finish(struct qmp_request *request, json_t **result, struct err *err)
+int qmp_take(struct qmp_request *request, json_t **result, struct err *err)
 {
 	struct qmp *qmp = request->qmp;
 	json_t *error;
@@ -316,7 +320,12 @@ int qmp_finish(struct qmp_request *request, json_t **result, struct err *err)
 	return ret;
 }
 
+int qmp_finish(struct qmp_request *request, struct err *err)
+{
+	return qmp_take(request, NULL, err);
+}
+
 int qmp_call(struct qmp *qmp, const char *command, json_t *args, json_t **result, struct err *err)
 {
-	return qmp_finish(qmp_send(qmp, command, args), result, err);
+	return qmp_take(qmp_send(qmp, command, args), result, err);
 }

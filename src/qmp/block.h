@@ -1,0 +1,91 @@
+/* Block commands: the NBD server and its exports, nodes, mirrors and their jobs
+ * (QEMU's qapi/block-core.json, qapi/block-export.json). */
+#ifndef VMFERRY_QMP_BLOCK_H
+#define VMFERRY_QMP_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "qmp/caps.h"
+#include "qmp/qmp.h"
+
+/* --- the destination's side --- */
+
+/* nbd-server-start on @address:@port. */
+int qmp_nbd_start(struct qmp *qmp, const char *address, int port, struct err *err);
+
+/* nbd-server-stop: closes all exports, too. */
+struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp);
+
+/* Exports the tree under @node, writable, as @name (block-export-add, else
+ * nbd-server-add). */
+int qmp_export_add(struct qmp *qmp, const struct qmp_caps *caps, const char *node, const char *name,
+		   struct err *err);
+
+/* Number of exports (query-block-exports); 0 where QEMU cannot tell. */
+int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count, struct err *err);
+
+/* block_resize of a node, to bytes. */
+int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, struct err *err);
+
+/* --- the source's side --- */
+
+/* One exported disk as the source reaches it. */
+struct qmp_target {
+	const char *address;
+	int port;
+	const char *export;
+	uint64_t limit_bytes; /* show only so much of a larger export; 0: all of it */
+};
+
+/* blockdev-add of @target as @node. Zeroes and holes are passed on as such. */
+int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *target,
+		   struct err *err);
+
+/* blockdev-del. */
+int qmp_node_del(struct qmp *qmp, const char *node, struct err *err);
+
+struct qmp_mirror {
+	const char *job;          /* job id */
+	const char *node;         /* what is mirrored */
+	const char *target_node;  /* blockdev-mirror; or NULL and: */
+	struct qmp_target target; /* drive-mirror */
+	bool write_blocking;      /* copy-mode from the start */
+	uint64_t buf_size;        /* bytes; 0: QEMU's default */
+	uint64_t speed;           /* bytes/s; 0: no limit */
+};
+
+/* blockdev-mirror, or drive-mirror where there is no target_node; sync=full. */
+int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct qmp_mirror *mirror,
+		     struct err *err);
+
+int qmp_job_set_speed(struct qmp *qmp, const char *job, uint64_t bytes_per_s, struct err *err);
+
+/* block-job-change of a mirror to copy-mode write-blocking: from then on each write of
+ * the guest is on both sides before it is acknowledged. */
+int qmp_job_write_blocking(struct qmp *qmp, const char *job, struct err *err);
+
+/* block-job-cancel. Without @force a mirror that is ready ends with both sides equal;
+ * with it, at once. */
+struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool force);
+
+/* job-dismiss of a concluded job. */
+int qmp_job_dismiss(struct qmp *qmp, const char *job, struct err *err);
+
+struct qmp_job {
+	bool found;
+	bool concluded; /* ended, waits for job-dismiss */
+	bool ready;
+	bool in_sync; /* a write-blocking mirror with nothing left to copy (actively-synced) */
+	uint64_t done_bytes, total_bytes;
+	char error[512]; /* of a concluded job; "" if it went well */
+};
+
+/* query-block-jobs: fills @jobs[i] for @ids[i]; a job that is not there has found=false. */
+int qmp_jobs_query(struct qmp *qmp, const char *const *ids, struct qmp_job *jobs, size_t count,
+		   struct err *err);
+
+/* The name of any block job, NULL when there is none. Caller frees. */
+int qmp_any_job(struct qmp *qmp, char **id, struct err *err);
+
+#endif

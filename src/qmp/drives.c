@@ -1,0 +1,176 @@
+#include "qmp/drives.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "qmp/call.h"
+
+/* More drives than any machine type has room for. */
+#define DRIVES_MAX 1024
+
+/* The protocol driver's options inside a "json:" file name: QEMU writes them nested
+ * ({"file": {"driver": "file", "filename": ...}}), users also flat ("file.filename"). */
+static char *file_of_json(const char *text)
+{
+	_cleanup_json_ json_t *root = json_loads(text, 0, NULL);
+	const json_t *node = root;
+	const char *flat = qmp_str(root, "file.filename");
+
+	while (json_is_object(json_object_get(node, "file")))
+		node = json_object_get(node, "file");
+	return str_dup(flat ? flat : qmp_str(node, "filename"));
+}
+
+/* A colon before the first slash is what QEMU takes for a protocol ("nbd:...",
+ * "rbd:pool/image"): path_has_protocol() in its block.c. */
+static bool has_protocol(const char *name)
+{
+	size_t n = strcspn(name, ":/");
+
+	return name[n] == ':';
+}
+
+static char *file_of(const char *url)
+{
+	if (!url)
+		return NULL;
+	if (str_starts(url, "json:"))
+		return file_of_json(url + strlen("json:"));
+	if (str_starts(url, "file:"))
+		return str_dup(url + strlen("file:"));
+	return has_protocol(url) ? NULL : str_dup(url);
+}
+
+/* snapshot=on puts a qcow2 named vl.XXXXXX in $TMPDIR over the image (create_tmp_file()
+ * of QEMU's block.c; the same name on 5.2 to 11.1). */
+static bool is_temporary(const struct qmp_drive *drive)
+{
+	const char *base = drive->file ? strrchr(drive->file, '/') : NULL;
+
+	return base && drive->backing && str_eq(drive->driver, "qcow2") &&
+	       str_starts(base, "/vl.") && strlen(base) == strlen("/vl.XXXXXX");
+}
+
+static void parse_image(struct qmp_drive *drive, const json_t *image)
+{
+	const json_t *specific = json_object_get(json_object_get(image, "format-specific"), "data");
+
+	drive->url = str_dup(qmp_str(image, "filename"));
+	drive->file = file_of(drive->url);
+	drive->virtual_size = qmp_u64(image, "virtual-size");
+	drive->actual_size = qmp_u64(image, "actual-size");
+	drive->cluster_size = qmp_u64(image, "cluster-size");
+	drive->backing = json_object_get(image, "backing-image") != NULL;
+	drive->compat = str_dup(qmp_str(specific, "compat"));
+}
+
+static void parse_inserted(struct qmp_drive *drive, const json_t *inserted)
+{
+	drive->inserted = true;
+	drive->node = str_dup(qmp_str(inserted, "node-name"));
+	drive->driver = str_dup(qmp_str(inserted, "drv"));
+	drive->read_only = json_is_true(json_object_get(inserted, "ro"));
+	drive->encrypted = json_is_true(json_object_get(inserted, "encrypted"));
+	parse_image(drive, json_object_get(inserted, "image"));
+	drive->temporary = is_temporary(drive);
+}
+
+static char *dup_nonempty(const char *s)
+{
+	return s && *s ? str_dup(s) : NULL;
+}
+
+static void parse_drive(struct qmp_drive *drive, const json_t *entry)
+{
+	const json_t *inserted = json_object_get(entry, "inserted");
+
+	drive->device = dup_nonempty(qmp_str(entry, "device"));
+	drive->qdev = dup_nonempty(qmp_str(entry, "qdev"));
+	drive->removable = json_is_true(json_object_get(entry, "removable"));
+	if (inserted)
+		parse_inserted(drive, inserted);
+}
+
+/* query-block gives a qdev as an id or as a QOM path; qom-get takes both, an id as a
+ * partial path. */
+static int query_type(struct qmp *qmp, struct qmp_drive *drive, struct err *err)
+{
+	_cleanup_json_ json_t *type = NULL;
+
+	if (!drive->qdev)
+		return 0;
+	if (qmp_call(qmp, "qom-get",
+		     json_pack("{s:s, s:s}", "path", drive->qdev, "property", "type"), &type,
+		     err) < 0)
+		return err->kind == ERR_QMP ? 0 : -1;
+	drive->type = str_dup(json_string_value(type));
+	return 0;
+}
+
+int qmp_drives_query(struct qmp *qmp, struct qmp_drives *drives, struct err *err)
+{
+	_cleanup_json_ json_t *list = NULL;
+	json_t *entry;
+	size_t i;
+
+	*drives = (struct qmp_drives){0};
+	if (qmp_call(qmp, "query-block", NULL, &list, err) < 0)
+		return -1;
+	if (json_array_size(list) > DRIVES_MAX)
+		return err_set(err, ERR_FAILED, "%s: shows more than %d drives", qmp_name(qmp),
+			       DRIVES_MAX);
+	drives->list = mem_zalloc(json_array_size(list) + 1, sizeof(*drives->list));
+	json_array_foreach (list, i, entry) {
+		parse_drive(&drives->list[drives->count++], entry);
+	}
+	for (i = 0; i < drives->count; i++)
+		if (query_type(qmp, &drives->list[i], err) < 0)
+			return -1;
+	return 0;
+}
+
+static void drive_deinit(struct qmp_drive *drive)
+{
+	free(drive->device);
+	free(drive->qdev);
+	free(drive->type);
+	free(drive->node);
+	free(drive->driver);
+	free(drive->file);
+	free(drive->url);
+	free(drive->compat);
+}
+
+void qmp_drives_deinit(struct qmp_drives *drives)
+{
+	for (size_t i = 0; i < drives->count; i++)
+		drive_deinit(&drives->list[i]);
+	free(drives->list);
+	*drives = (struct qmp_drives){0};
+}
+
+const char *qmp_drive_name(const struct qmp_drive *drive)
+{
+	if (drive->device)
+		return drive->device;
+	if (drive->node && drive->node[0] != '#')
+		return drive->node;
+	if (drive->qdev)
+		return drive->qdev;
+	return drive->node ? drive->node : "(unnamed)";
+}
+
+bool qmp_drive_is(const struct qmp_drive *drive, const char *name)
+{
+	static const char peripheral[] = "/machine/peripheral/";
+	size_t len = strlen(name);
+	const char *id;
+
+	if (str_eq(drive->device, name) || str_eq(drive->node, name) || str_eq(drive->qdev, name))
+		return true;
+	if (!str_starts(drive->qdev, peripheral))
+		return false;
+	id = drive->qdev + strlen(peripheral);
+	return strncmp(id, name, len) == 0 && (id[len] == '/' || !id[len]);
+}

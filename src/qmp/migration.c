@@ -1,0 +1,174 @@
+#include "qmp/migration.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "qmp/call.h"
+
+/* Copies a string of QEMU's, cut to the room there is; "" for none. */
+static void copy_text(char *to, size_t size, const char *text)
+{
+	snprintf(to, size, "%s", text ? text : "");
+	str_sanitize(to);
+}
+
+struct qmp_request *qmp_status_send(struct qmp *qmp)
+{
+	return qmp_send(qmp, "query-status", NULL);
+}
+
+int qmp_status_take(struct qmp_request *request, struct qmp_status *status, struct err *err)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	if (qmp_take(request, &answer, err) < 0)
+		return -1;
+	copy_text(status->state, sizeof(status->state), qmp_str(answer, "status"));
+	status->running = json_is_true(json_object_get(answer, "running"));
+	return 0;
+}
+
+int qmp_status_query(struct qmp *qmp, struct qmp_status *status, struct err *err)
+{
+	return qmp_status_take(qmp_status_send(qmp), status, err);
+}
+
+struct qmp_request *qmp_cont_send(struct qmp *qmp)
+{
+	return qmp_send(qmp, "cont", NULL);
+}
+
+int qmp_stop(struct qmp *qmp, struct err *err)
+{
+	return qmp_call(qmp, "stop", NULL, NULL, err);
+}
+
+int qmp_quit(struct qmp *qmp, struct err *err)
+{
+	if (qmp_call(qmp, "quit", NULL, NULL, err) < 0 && err->kind != ERR_CLOSED)
+		return -1;
+	return 0;
+}
+
+int qmp_identity_query(struct qmp *qmp, struct qmp_identity *identity, struct err *err)
+{
+	_cleanup_json_ json_t *name = NULL;
+	_cleanup_json_ json_t *uuid = NULL;
+
+	if (qmp_call(qmp, "query-name", NULL, &name, err) < 0 ||
+	    qmp_call(qmp, "query-uuid", NULL, &uuid, err) < 0)
+		return -1;
+	copy_text(identity->name, sizeof(identity->name), qmp_str(name, "name"));
+	copy_text(identity->uuid, sizeof(identity->uuid), qmp_str(uuid, "UUID"));
+	return 0;
+}
+
+int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct err *err)
+{
+	_cleanup_json_ json_t *answer = NULL;
+	const json_t *ram, *reasons;
+
+	memset(migration, 0, sizeof(*migration));
+	if (qmp_call(qmp, "query-migrate", NULL, &answer, err) < 0)
+		return -1;
+	ram = json_object_get(answer, "ram");
+	reasons = json_object_get(answer, "blocked-reasons");
+	copy_text(migration->status, sizeof(migration->status), qmp_str(answer, "status"));
+	copy_text(migration->error, sizeof(migration->error), qmp_str(answer, "error-desc"));
+	copy_text(migration->blocked, sizeof(migration->blocked),
+		  json_string_value(json_array_get(reasons, 0)));
+	migration->total_bytes = qmp_u64(ram, "total");
+	migration->remaining_bytes = qmp_u64(ram, "remaining");
+	migration->transferred_bytes = qmp_u64(ram, "transferred");
+	migration->expected_downtime_ms = (int64_t)qmp_u64(answer, "expected-downtime");
+	migration->downtime_ms = (int64_t)qmp_u64(answer, "downtime");
+	return 0;
+}
+
+bool qmp_migration_active(const char *status)
+{
+	static const char *const ended[] = {"", "none", "completed", "failed", "cancelled"};
+
+	for (size_t i = 0; i < sizeof(ended) / sizeof(ended[0]); i++)
+		if (str_eq(status, ended[i]))
+			return false;
+	return true;
+}
+
+int qmp_capability_get(struct qmp *qmp, const char *name, bool *on, struct err *err)
+{
+	_cleanup_json_ json_t *list = NULL;
+	json_t *entry;
+	size_t i;
+
+	*on = false;
+	if (qmp_call(qmp, "query-migrate-capabilities", NULL, &list, err) < 0)
+		return -1;
+	json_array_foreach (list, i, entry) {
+		if (str_eq(qmp_str(entry, "capability"), name))
+			*on = json_is_true(json_object_get(entry, "state"));
+	}
+	return 0;
+}
+
+int qmp_capability_set(struct qmp *qmp, const char *name, bool on, struct err *err)
+{
+	json_t *capability = json_pack("{s:s, s:b}", "capability", name, "state", on);
+
+	return qmp_call(qmp, "migrate-set-capabilities",
+			json_pack("{s:[o]}", "capabilities", capability), NULL, err);
+}
+
+int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err)
+{
+	_cleanup_json_ json_t *answer = NULL;
+
+	if (qmp_call(qmp, "query-migrate-parameters", NULL, &answer, err) < 0)
+		return -1;
+	parameters->max_bandwidth = qmp_u64(answer, "max-bandwidth");
+	parameters->downtime_limit_ms = qmp_u64(answer, "downtime-limit");
+	return 0;
+}
+
+int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, struct err *err)
+{
+	return qmp_call(qmp, "migrate-set-parameters",
+			json_pack("{s:I, s:I}", "max-bandwidth",
+				  (json_int_t)parameters->max_bandwidth, "downtime-limit",
+				  (json_int_t)parameters->downtime_limit_ms),
+			NULL, err);
+}
+
+/* "tcp:[fd00::1]:49152" */
+static char *tcp_uri(const char *address, int port)
+{
+	return str_printf(strchr(address, ':') ? "tcp:[%s]:%d" : "tcp:%s:%d", address, port);
+}
+
+int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, bool keep, struct err *err)
+{
+	_autofree_ char *uri = tcp_uri(address, port);
+	json_t *args = json_pack("{s:s}", "uri", uri);
+
+	if (keep)
+		json_object_set_new(args, "exit-on-error", json_false());
+	return qmp_call(qmp, "migrate-incoming", args, NULL, err);
+}
+
+int qmp_migrate(struct qmp *qmp, const char *address, int port, struct err *err)
+{
+	_autofree_ char *uri = tcp_uri(address, port);
+
+	return qmp_call(qmp, "migrate", json_pack("{s:s}", "uri", uri), NULL, err);
+}
+
+int qmp_migrate_cancel(struct qmp *qmp, struct err *err)
+{
+	return qmp_call(qmp, "migrate_cancel", NULL, NULL, err);
+}
+
+struct qmp_request *qmp_migrate_continue_send(struct qmp *qmp)
+{
+	return qmp_send(qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"));
+}

@@ -1,0 +1,80 @@
+/* Run state and migration of RAM (QEMU's qapi/run-state.json, qapi/migration.json). */
+#ifndef VMFERRY_QMP_MIGRATION_H
+#define VMFERRY_QMP_MIGRATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "qmp/qmp.h"
+
+/* --- run state --- */
+
+struct qmp_status {
+	char state[32]; /* RunState: "running", "paused", "inmigrate", ... */
+	bool running;
+};
+
+int qmp_status_query(struct qmp *qmp, struct qmp_status *status, struct err *err);
+
+/* The same in two halves. */
+struct qmp_request *qmp_status_send(struct qmp *qmp);
+int qmp_status_take(struct qmp_request *request, struct qmp_status *status, struct err *err);
+
+struct qmp_request *qmp_cont_send(struct qmp *qmp);
+
+/* stop; in state "inmigrate" it makes QEMU wait for `cont` after the migration, as -S does
+ * (qmp_stop() of QEMU, seen on 7.2, 10.0, 11.1). */
+int qmp_stop(struct qmp *qmp, struct err *err);
+
+/* quit; QEMU may close the connection before it answers, which is no error here. */
+int qmp_quit(struct qmp *qmp, struct err *err);
+
+/* query-name, query-uuid. @name is "" when the guest has none. */
+struct qmp_identity {
+	char name[256];
+	char uuid[40];
+};
+
+int qmp_identity_query(struct qmp *qmp, struct qmp_identity *identity, struct err *err);
+
+/* --- migration --- */
+
+struct qmp_migration {
+	char status[32];   /* MigrationStatus, "" while there was none */
+	char error[512];   /* error-desc */
+	char blocked[512]; /* the first of blocked-reasons */
+	uint64_t total_bytes, remaining_bytes, transferred_bytes; /* of RAM */
+	int64_t expected_downtime_ms, downtime_ms;
+};
+
+int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct err *err);
+
+/* True for the states in which a migration is under way or holds something. A status
+ * never heard of counts as under way. */
+bool qmp_migration_active(const char *status);
+
+/* One capability as it is now, and on or off. */
+int qmp_capability_get(struct qmp *qmp, const char *name, bool *on, struct err *err);
+int qmp_capability_set(struct qmp *qmp, const char *name, bool on, struct err *err);
+
+struct qmp_parameters {
+	uint64_t max_bandwidth; /* bytes/s */
+	uint64_t downtime_limit_ms;
+};
+
+int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err);
+int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, struct err *err);
+
+/* migrate-incoming tcp:@address:@port. With @keep a failure does not end the process
+ * (exit-on-error false, QMP_INCOMING_KEEP). */
+int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, bool keep,
+			 struct err *err);
+
+/* migrate tcp:@address:@port; returns once it has begun. */
+int qmp_migrate(struct qmp *qmp, const char *address, int port, struct err *err);
+int qmp_migrate_cancel(struct qmp *qmp, struct err *err);
+
+/* migrate-continue out of pre-switchover. */
+struct qmp_request *qmp_migrate_continue_send(struct qmp *qmp);
+
+#endif
