@@ -65,6 +65,15 @@ bool str_starts(const char *s, const char *prefix)
 	return s && strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+char *str_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return str_dup(".");
+	return slash == path ? str_dup("/") : str_printf("%.*s", (int)(slash - path), path);
+}
+
 /* The length of the valid UTF-8 sequence of a printable character at @s, or 0.
  * C1 controls (U+0080 to U+009F) count as control characters. */
 static size_t printable_len(const unsigned char *s)
@@ -186,6 +195,25 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 	vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
 	va_end(ap);
 	b->len += (size_t)n;
+}
+
+/* Sanitized first, so that what is left to escape are quotes and backslashes (RFC 8259). */
+void buf_json_string(struct buf *b, const char *s)
+{
+	_autofree_ char *clean = str_dup(s);
+
+	if (!clean) {
+		buf_printf(b, "null");
+		return;
+	}
+	str_sanitize(clean);
+	buf_add(b, "\"", 1);
+	for (const char *p = clean; *p; p++) {
+		if (*p == '"' || *p == '\\')
+			buf_add(b, "\\", 1);
+		buf_add(b, p, 1);
+	}
+	buf_add(b, "\"", 1);
 }
 
 void buf_drop(struct buf *b, size_t len)

@@ -40,6 +40,9 @@ static inline bool str_eq(const char *a, const char *b)
 
 bool str_starts(const char *s, const char *prefix);
 
+/* The directory of a path, as dirname(3): "/a/b" gives "/a". Caller frees. */
+char *str_directory(const char *path);
+
 /* Replaces control characters (terminal escapes from a hostile peer among them)
  * by '?', in place; valid UTF-8 stays. */
 void str_sanitize(char *s);
@@ -65,7 +68,8 @@ struct buf {
 
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_drop(struct buf *b, size_t len); /* the first @len bytes */
+void buf_json_string(struct buf *b, const char *s); /* quoted; NULL gives null */
+void buf_drop(struct buf *b, size_t len);           /* the first @len bytes */
 void buf_deinit(struct buf *b);
 
 #define _cleanup_buf_ __attribute__((cleanup(buf_deinit)))

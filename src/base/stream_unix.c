@@ -125,3 +125,12 @@ struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_
 	u->watch = loop_fd_add(loop, fd, POLLIN, on_ready, u);
 	return &u->stream;
 }
+
+pid_t stream_unix_peer(const struct stream *unix_stream)
+{
+	const struct unix_stream *u = (const struct unix_stream *)unix_stream;
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(u->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? 0 : peer.pid;
+}

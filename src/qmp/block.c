@@ -40,6 +40,11 @@ int qmp_export_add(struct qmp *qmp, const struct qmp_caps *caps, const char *nod
 			NULL, err);
 }
 
+int qmp_export_del(struct qmp *qmp, const char *name, struct err *err)
+{
+	return qmp_call(qmp, "block-export-del", json_pack("{s:s}", "id", name), NULL, err);
+}
+
 int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count, struct err *err)
 {
 	_cleanup_json_ json_t *list = NULL;
@@ -93,6 +98,22 @@ int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *t
 int qmp_node_del(struct qmp *qmp, const char *node, struct err *err)
 {
 	return qmp_call(qmp, "blockdev-del", json_pack("{s:s}", "node-name", node), NULL, err);
+}
+
+int qmp_node_exists(struct qmp *qmp, const char *node, bool *there, struct err *err)
+{
+	_cleanup_json_ json_t *list = NULL;
+	json_t *entry;
+	size_t i;
+
+	*there = false;
+	if (qmp_call(qmp, "query-named-block-nodes", NULL, &list, err) < 0)
+		return -1;
+	json_array_foreach (list, i, entry) {
+		if (str_eq(qmp_str(entry, "node-name"), node))
+			*there = true;
+	}
+	return 0;
 }
 
 /* drive-mirror takes a file name: the same options as a "json:" one. */

@@ -22,6 +22,9 @@ struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp);
 int qmp_export_add(struct qmp *qmp, const struct qmp_caps *caps, const char *node, const char *name,
 		   struct err *err);
 
+/* block-export-del of an export nobody uses. */
+int qmp_export_del(struct qmp *qmp, const char *name, struct err *err);
+
 /* Number of exports (query-block-exports); 0 where QEMU cannot tell. */
 int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count, struct err *err);
 
@@ -44,6 +47,9 @@ int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *t
 
 /* blockdev-del. */
 int qmp_node_del(struct qmp *qmp, const char *node, struct err *err);
+
+/* Whether a node of that name is there (query-named-block-nodes). */
+int qmp_node_exists(struct qmp *qmp, const char *node, bool *there, struct err *err);
 
 struct qmp_mirror {
 	const char *job;          /* job id */

@@ -281,11 +281,14 @@ static bool answered(void *arg)
 	return request->answer || !request->qmp->stream;
 }
 
-/* The deadline passed: the answer, should it come, must find its request. */
-static int abandon(struct qmp_request *request, struct err *err)
+void qmp_forget(struct qmp_request *request)
 {
-	request->abandoned = true;
-	return err_wrap(err, "%s: %s", request->qmp->name, request->command);
+	if (!request)
+		return;
+	if (answered(request))
+		request_free(request);
+	else
+		request->abandoned = true; /* the answer, should it come, must find it */
 }
 
 static int answer_error(struct qmp_request *request, json_t *error, struct err *err)
@@ -307,8 +310,11 @@ int qmp_take(struct qmp_request *request, json_t **result, struct err *err)
 	loop_shield(qmp->loop, true);
 	ret = loop_await(qmp->loop, "its answer", qmp->answer_timeout_ms, answered, request, err);
 	loop_shield(qmp->loop, false);
-	if (ret < 0)
-		return abandon(request, err);
+	if (ret < 0) {
+		err_wrap(err, "%s: %s", qmp->name, request->command);
+		qmp_forget(request);
+		return -1;
+	}
 	error = json_object_get(request->answer, "error");
 	if (error)
 		ret = answer_error(request, error, err);

@@ -54,4 +54,7 @@ const char *qmp_name(const struct qmp *qmp);
  * was sent is seen through. QEMU's own error is of kind ERR_QMP: "NAME: COMMAND: text". */
 int qmp_finish(struct qmp_request *request, struct err *err);
 
+/* For a request whose answer nobody wants any more. NULL is accepted. */
+void qmp_forget(struct qmp_request *request);
+
 #endif

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/loop.h"
+#include "base/process.h"
 #include "base/str.h"
 #include "base/stream.h"
 
@@ -49,18 +50,11 @@ const char *ssh_peer_address(const struct ssh *ssh);
  * direct-streamlocal@openssh.com (OpenSSH's PROTOCOL, 2.4). */
 struct stream *ssh_unix_stream(struct ssh *ssh, const char *path, struct err *err);
 
-struct ssh_output {
-	int status;     /* exit status; 128 + signal number when it was killed */
-	struct buf out; /* stdout and stderr, each cut at 256 KiB */
-	struct buf err;
-};
-
 /* Runs @command by the login shell of the other host, stdin empty, and waits for its
  * end. 0 when it ran and ended, whatever its status. The output is the caller's to
  * deinit, also after an error. */
-int ssh_command(struct ssh *ssh, const char *command, int64_t timeout_ms, struct ssh_output *output,
-		struct err *err);
-void ssh_output_deinit(struct ssh_output *output);
+int ssh_command(struct ssh *ssh, const char *command, int64_t timeout_ms,
+		struct process_output *output, struct err *err);
 
 /* Fills @info of what @path names, symbolic links followed. An absent file is not an
  * error (FILE_ABSENT); a directory of the path that is missing is one. */

@@ -1,0 +1,157 @@
+/* The end of the process is seen through a pidfd, its outputs through two pipes, all in
+ * the loop. */
+#include "base/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct pipe_end {
+	int fd;
+	struct buf *into;
+	struct loop_fd *watch;
+};
+
+struct process {
+	pid_t pid;
+	int pidfd;
+	bool ended;
+	struct loop_fd *watch;
+	struct pipe_end out, err;
+};
+
+static void drain(struct pipe_end *end)
+{
+	char chunk[4096];
+	ssize_t n;
+
+	while ((n = read(end->fd, chunk, sizeof(chunk))) > 0)
+		if (end->into->len + (size_t)n <= PROCESS_OUTPUT_MAX)
+			buf_add(end->into, chunk, (size_t)n);
+	if (n == 0) {
+		loop_fd_del(end->watch);
+		end->watch = NULL;
+	}
+}
+
+static void on_output(void *arg, short revents)
+{
+	(void)revents;
+	drain(arg);
+}
+
+static void on_end(void *arg, short revents)
+{
+	struct process *p = arg;
+
+	(void)revents;
+	p->ended = true;
+}
+
+static bool has_ended(void *arg)
+{
+	return ((struct process *)arg)->ended;
+}
+
+/* Spawns with the three standard descriptors and a clean signal mask. */
+static int spawn(pid_t *pid, const char *const *argv, int out, int err_fd)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, dfl;
+	int ret;
+
+	sigemptyset(&none);
+	sigemptyset(&dfl);
+	sigaddset(&dfl, SIGPIPE);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, out, 1);
+	posix_spawn_file_actions_adddup2(&actions, err_fd, 2);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+						POSIX_SPAWN_SETPGROUP);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &dfl);
+	ret = posix_spawnp(pid, argv[0], &actions, &attr, (char *const *)argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attr);
+	return ret;
+}
+
+static void end_init(struct loop *loop, struct pipe_end *end, int fd, struct buf *into)
+{
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	end->fd = fd;
+	end->into = into;
+	end->watch = loop_fd_add(loop, fd, POLLIN, on_output, end);
+}
+
+static void end_deinit(struct pipe_end *end)
+{
+	if (end->watch)
+		drain(end);
+	loop_fd_del(end->watch);
+	close(end->fd);
+}
+
+/* Waits, reaps, and turns the wait status into the shell's notation. */
+static int see_end(struct loop *loop, struct process *p, const char *name, int64_t timeout_ms,
+		   int *status, struct err *err)
+{
+	int raw = 0;
+	int ret = loop_await(loop, name, timeout_ms, has_ended, p, err);
+
+	if (ret < 0)
+		kill(-p->pid, SIGKILL);
+	while (waitpid(p->pid, &raw, 0) < 0 && errno == EINTR)
+		;
+	*status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
+	return ret;
+}
+
+int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
+		struct process_output *output, struct err *err)
+{
+	struct process p = {0};
+	int out[2] = {-1, -1}, errs[2] = {-1, -1};
+	int ret;
+
+	*output = (struct process_output){0};
+	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0) {
+		close(out[0]);
+		close(out[1]);
+		return err_errno(err, errno, "pipe");
+	}
+	ret = spawn(&p.pid, argv, out[1], errs[1]);
+	close(out[1]);
+	close(errs[1]);
+	if (ret) {
+		close(out[0]);
+		close(errs[0]);
+		return err_errno(err, ret, "%s", argv[0]);
+	}
+	end_init(loop, &p.out, out[0], &output->out);
+	end_init(loop, &p.err, errs[0], &output->err);
+	p.pidfd = (int)syscall(SYS_pidfd_open, p.pid, 0);
+	p.watch = loop_fd_add(loop, p.pidfd, POLLIN, on_end, &p);
+	ret = see_end(loop, &p, argv[0], timeout_ms, &output->status, err);
+	loop_fd_del(p.watch);
+	close(p.pidfd);
+	end_deinit(&p.out);
+	end_deinit(&p.err);
+	return ret;
+}
+
+void process_output_deinit(struct process_output *output)
+{
+	buf_deinit(&output->out);
+	buf_deinit(&output->err);
+}

@@ -1,0 +1,26 @@
+/* A program of this host, run to its end with the loop going on. */
+#ifndef VMFERRY_BASE_PROCESS_H
+#define VMFERRY_BASE_PROCESS_H
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/str.h"
+
+/* What is kept of each output. */
+#define PROCESS_OUTPUT_MAX (256u << 10)
+
+struct process_output {
+	int status;     /* exit status; 128 + signal number when it was killed */
+	struct buf out; /* what it wrote to stdout, cut at PROCESS_OUTPUT_MAX */
+	struct buf err; /* and to stderr */
+};
+
+/* Runs @argv (found by PATH, no shell, stdin empty) and waits for its end: 0, whatever
+ * its status. When @timeout_ms pass it is killed. A child of its own that keeps its
+ * outputs open is not waited for. @output is the caller's to deinit in any case. */
+int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
+		struct process_output *output, struct err *err);
+
+void process_output_deinit(struct process_output *output);
+
+#endif

@@ -1,0 +1,366 @@
+/* The options as one table: parsing, --help, and (by a test) man page and completions all
+ * follow it. */
+#include <errno.h>
+#include <popt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "cli/cli.h"
+
+/* A row's handler takes the argument (NULL for a flag). */
+struct row {
+	const char *name;
+	char letter;
+	const char *arg; /* its name in --help; NULL for a flag */
+	int (*take)(struct cmdline *cmd, const char *arg, struct err *err);
+	const char *help;
+};
+
+static int bad(struct err *err, const char *option, const char *arg, const char *wanted)
+{
+	return err_set(err, ERR_USAGE, "%s %s: %s", option, arg, wanted);
+}
+
+static void append(const char ***list, const char *word)
+{
+	size_t n = 0;
+
+	while (*list && (*list)[n])
+		n++;
+	*list = mem_grow(*list, n + 2, sizeof(char *));
+	(*list)[n] = word;
+	(*list)[n + 1] = NULL;
+}
+
+static int take_disk(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	if (!*arg || *arg == '=' || arg[strlen(arg) - 1] == '=')
+		return bad(err, "--disk", arg, "wants NAME or NAME=PATH");
+	append(&cmd->disks, arg);
+	cmd->options.disks = cmd->disks;
+	return 0;
+}
+
+static int take_map(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	const char *eq = strchr(arg, '=');
+
+	if (*arg != '/' || !eq || eq[1] != '/')
+		return bad(err, "--map", arg, "wants /SRCPREFIX=/DSTPREFIX");
+	append(&cmd->maps, arg);
+	cmd->options.maps = cmd->maps;
+	return 0;
+}
+
+static int take_start(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)err;
+	cmd->options.start = arg;
+	return 0;
+}
+
+static int take_mirror(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	static const char *const names[] = {"auto", "blockdev", "drive"};
+
+	for (int i = 0; i < 3; i++) {
+		if (!str_eq(arg, names[i]))
+			continue;
+		cmd->options.mirror = (enum mirror_method)i;
+		return 0;
+	}
+	return bad(err, "--mirror", arg, "wants auto, blockdev or drive");
+}
+
+static int take_fast(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.fast = true;
+	return 0;
+}
+
+static int take_bandwidth(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	if (!str_parse_size(arg, &cmd->options.bandwidth) || !cmd->options.bandwidth ||
+	    cmd->options.bandwidth > 1ull << 50)
+		return bad(err, "--bandwidth", arg, "wants bytes a second, as 500k, 100M or 2G");
+	return 0;
+}
+
+static bool parse_number(const char *arg, long low, long high, long *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtol(arg, &end, 10);
+	return *arg >= '0' && *arg <= '9' && !*end && !errno && *value >= low && *value <= high;
+}
+
+static int take_downtime_limit(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	long ms;
+
+	if (!parse_number(arg, 1, 2000000, &ms))
+		return bad(err, "--downtime-limit", arg, "wants 1 to 2000000 milliseconds");
+	cmd->options.downtime_limit_ms = (uint64_t)ms;
+	return 0;
+}
+
+static int take_data_address(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)err;
+	cmd->options.data_address = arg;
+	return 0;
+}
+
+static int take_ports(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	_autofree_ char *low = str_printf("%.*s", (int)strcspn(arg, "-"), arg);
+	const char *dash = strchr(arg, '-');
+	long from, to;
+
+	if (!dash || !parse_number(low, 1, 65535, &from) ||
+	    !parse_number(dash + 1, 1, 65535, &to) || from >= to)
+		return bad(err, "--ports", arg, "wants LOW-HIGH, two or more of 1 to 65535");
+	cmd->options.port_low = (int)from;
+	cmd->options.port_high = (int)to;
+	return 0;
+}
+
+static int take_keep_source(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.keep_source = true;
+	return 0;
+}
+
+static int take_timeout(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	struct timeouts *t = &cmd->options.timeouts;
+	const struct {
+		const char *name;
+		int64_t *ms;
+	} known[] = {
+		{"connect=", &t->connect_ms},       {"answer=", &t->answer_ms},
+		{"start=", &t->start_ms},           {"stall=", &t->stall_ms},
+		{"switchover=", &t->switchover_ms},
+	};
+	long seconds;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (!str_starts(arg, known[i].name) ||
+		    !parse_number(arg + strlen(known[i].name), 1, 1000000, &seconds))
+			continue;
+		*known[i].ms = seconds * 1000;
+		return 0;
+	}
+	return bad(err, "--timeout", arg,
+		   "wants WHAT=SECONDS, WHAT being connect, answer, start, stall or switchover");
+}
+
+static int take_identity(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)err;
+	cmd->options.ssh.identity = arg;
+	return 0;
+}
+
+static int take_config(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)err;
+	cmd->options.ssh.config = arg;
+	return 0;
+}
+
+static int take_known_hosts(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)err;
+	cmd->options.ssh.known_hosts = arg;
+	return 0;
+}
+
+static int take_json(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->json = true;
+	return 0;
+}
+
+static int take_quiet(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->verbosity = QUIET;
+	return 0;
+}
+
+static int take_verbose(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->verbosity = VERBOSE;
+	return 0;
+}
+
+static int take_help(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->help = true;
+	return 0;
+}
+
+static const struct row rows[] = {
+	{"disk", 0, "NAME[=PATH]", take_disk,
+	 "move this disk (and only those named so); its path over there. Repeatable"},
+	{"map", 0, "SRC=DST", take_map,
+	 "paths that begin with SRC here begin with DST over there. Repeatable"},
+	{"start", 0, "COMMAND", take_start, "run COMMAND over there to start the waiting QEMU"},
+	{"mirror", 0, "METHOD", take_mirror,
+	 "auto, blockdev or drive (blockdev-mirror, drive-mirror)"},
+	{"fast", 0, NULL, take_fast, "copy as fast as the machine can, at the guest's cost"},
+	{"bandwidth", 0, "RATE", take_bandwidth,
+	 "bytes a second for disks and RAM together; k, M, G"},
+	{"downtime-limit", 0, "MS", take_downtime_limit,
+	 "how long RAM may keep the guest stopped (QEMU's downtime-limit)"},
+	{"data-address", 0, "ADDR", take_data_address,
+	 "the destination's address for disks and RAM (default: the one SSH reached)"},
+	{"ports", 0, "LOW-HIGH", take_ports,
+	 "ports of the destination for disks and RAM (default: 49152-49215)"},
+	{"keep-source", 0, NULL, take_keep_source, "leave the source's QEMU, stopped"},
+	{"timeout", 0, "WHAT=SECONDS", take_timeout,
+	 "deadline of connect (10), answer (30), start (60), stall (60), switchover (30). "
+	 "Repeatable"},
+	{"identity", 'i', "FILE", take_identity, "SSH: use only this private key"},
+	{"ssh-config", 'F', "FILE", take_config, "SSH: an ssh_config(5)"},
+	{"known-hosts", 0, "FILE", take_known_hosts, "SSH: the only file with known host keys"},
+	{"json", 0, NULL, take_json, "one JSON object a line on stdout"},
+	{"quiet", 'q', NULL, take_quiet, "errors only"},
+	{"verbose", 'v', NULL, take_verbose, "every QMP line"},
+	{"help", 'h', NULL, take_help, "show these options"},
+};
+
+#define ROWS_COUNT (sizeof(rows) / sizeof(rows[0]))
+
+/* popt's form of the table; an option's val is its row + 1. */
+static void to_popt(struct poptOption *table)
+{
+	memset(table, 0, (ROWS_COUNT + 1) * sizeof(*table));
+	for (size_t i = 0; i < ROWS_COUNT; i++)
+		table[i] = (struct poptOption){
+			.longName = rows[i].name,
+			.shortName = rows[i].letter,
+			.argInfo = rows[i].arg ? POPT_ARG_STRING : POPT_ARG_NONE,
+			.val = (int)i + 1,
+			.descrip = rows[i].help,
+			.argDescrip = rows[i].arg,
+		};
+}
+
+/* popt's strings end with its context: keep them here. */
+static const char *keep(struct cmdline *cmd, char *word)
+{
+	cmd->words.list = mem_grow(cmd->words.list, cmd->words.count + 1, sizeof(char *));
+	cmd->words.list[cmd->words.count++] = word;
+	return word;
+}
+
+static int take_options(struct cmdline *cmd, poptContext popt, struct err *err)
+{
+	int row;
+
+	while ((row = poptGetNextOpt(popt)) > 0) {
+		char *arg = poptGetOptArg(popt);
+		const char *kept = arg ? keep(cmd, arg) : NULL;
+
+		if (rows[row - 1].take(cmd, kept, err) < 0)
+			return -1;
+	}
+	if (row < -1)
+		return err_set(err, ERR_USAGE, "%s: %s",
+			       poptBadOption(popt, POPT_BADOPTION_NOALIAS), poptStrerror(row));
+	return 0;
+}
+
+static int take_operands(struct cmdline *cmd, poptContext popt, struct err *err)
+{
+	struct options *opt = &cmd->options;
+	const char *source = poptGetArg(popt), *destination = poptGetArg(popt);
+
+	if (cmd->help)
+		return 0;
+	if (!source || !destination)
+		return err_set(err, ERR_USAGE, "%s is missing", source ? "DESTINATION" : "SOURCE");
+	if (poptPeekArg(popt))
+		return err_set(err, ERR_USAGE, "\"%s\" is one argument too many",
+			       poptPeekArg(popt));
+	opt->source = keep(cmd, str_dup(source));
+	if (destination_parse(destination, &opt->dst, err) < 0)
+		return -1;
+	opt->ssh.host = opt->dst.host;
+	opt->ssh.user = opt->dst.user;
+	opt->ssh.port = opt->dst.port;
+	opt->ssh.connect_timeout_ms = opt->timeouts.connect_ms;
+	opt->ssh.answer_timeout_ms = opt->timeouts.answer_ms;
+	return 0;
+}
+
+static void set_defaults(struct cmdline *cmd)
+{
+	*cmd = (struct cmdline){
+		.options = {.port_low = 49152,
+			    .port_high = 49215,
+			    .timeouts = {.connect_ms = 10000,
+					 .answer_ms = 30000,
+					 .start_ms = 60000,
+					 .stall_ms = 60000,
+					 .switchover_ms = 30000}},
+	};
+}
+
+int cmdline_parse(struct cmdline *cmd, int argc, const char **argv, struct err *err)
+{
+	struct poptOption table[ROWS_COUNT + 1];
+	poptContext popt;
+	int ret;
+
+	set_defaults(cmd);
+	to_popt(table);
+	popt = poptGetContext("vmferry", argc, argv, table, 0);
+	ret = take_options(cmd, popt, err);
+	if (ret == 0)
+		ret = take_operands(cmd, popt, err);
+	poptFreeContext(popt);
+	return ret;
+}
+
+void cmdline_deinit(struct cmdline *cmd)
+{
+	for (size_t i = 0; i < cmd->words.count; i++)
+		free(cmd->words.list[i]);
+	free(cmd->words.list);
+	free(cmd->disks);
+	free(cmd->maps);
+	destination_deinit(&cmd->options.dst);
+}
+
+void cmdline_help(const char *command, const char *summary)
+{
+	struct poptOption table[ROWS_COUNT + 1];
+	const char *argv[] = {"vmferry", NULL};
+	poptContext popt;
+
+	to_popt(table);
+	printf("vmferry %s: %s\n\n", command, summary);
+	fflush(stdout);
+	popt = poptGetContext("vmferry", 1, argv, table, 0);
+	_autofree_ char *operands = str_printf("%s [OPTION...] SOURCE DESTINATION", command);
+	poptSetOtherOptionHelp(popt, operands);
+	poptPrintHelp(popt, stdout, 0);
+	poptFreeContext(popt);
+}

@@ -1,0 +1,64 @@
+/* The commands that are one migration: `migrate` runs it, `check` stops before its first
+ * change. */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/show.h"
+
+int exit_code_of(const struct migration *m, const struct err *err)
+{
+	if (!err)
+		return EXIT_DONE;
+	if (err->kind == ERR_HUMAN || m->left_behind.count)
+		return EXIT_HUMAN;
+	if (err->kind == ERR_REFUSED)
+		return EXIT_REFUSED;
+	return err->kind == ERR_INTERRUPTED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+static int run(const struct cmdline *cmd, bool only_check)
+{
+	struct show *show = cmd->json ? show_json_new(cmd) : show_text_new(cmd);
+	struct migration *m = NULL;
+	struct err err = {0};
+	struct loop *loop = loop_new(&err);
+	int ret = -1, code;
+
+	if (!loop) {
+		fprintf(stderr, "vmferry: %s\n", err.text);
+		show_free(show);
+		return EXIT_FAILED;
+	}
+	m = migration_new(loop, &cmd->options, &show->report);
+	ret = only_check ? migration_check(m, &err) : migration_run(m, &err);
+	code = exit_code_of(m, ret < 0 ? &err : NULL);
+	if (only_check)
+		show_plan(show, m);
+	show_end(show, m, ret < 0 ? &err : NULL, code);
+	migration_free(m);
+	loop_free(loop);
+	show_free(show);
+	return code;
+}
+
+static int run_migrate(const struct cmdline *cmd)
+{
+	return run(cmd, false);
+}
+
+static int run_check(const struct cmdline *cmd)
+{
+	return run(cmd, true);
+}
+
+const struct command command_migrate = {
+	.name = "migrate",
+	.summary = "move a running guest with its disks",
+	.run = run_migrate,
+};
+
+const struct command command_check = {
+	.name = "check",
+	.summary = "show what migrate would do, and every objection; change nothing",
+	.run = run_check,
+};

@@ -1,0 +1,172 @@
+/* For programs: one JSON object a line on stdout, each with "vmferry": 1 (the version of
+ * this form) and "type". The man page lists the types and their members; members may be
+ * added, none is taken away within a version.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "cli/show.h"
+
+static void begin(struct buf *b, const char *type)
+{
+	buf_printf(b, "{\"vmferry\":1,\"type\":");
+	buf_json_string(b, type);
+}
+
+static void add_string(struct buf *b, const char *key, const char *value)
+{
+	buf_printf(b, ",\"%s\":", key);
+	buf_json_string(b, value);
+}
+
+static void add_number(struct buf *b, const char *key, int64_t value)
+{
+	buf_printf(b, ",\"%s\":%" PRId64, key, value);
+}
+
+static void add_bool(struct buf *b, const char *key, bool value)
+{
+	buf_printf(b, ",\"%s\":%s", key, value ? "true" : "false");
+}
+
+static void print_line(struct buf *b)
+{
+	printf("%s}\n", b->data);
+	fflush(stdout);
+}
+
+static void text_line(const char *type, const char *text)
+{
+	_cleanup_buf_ struct buf b = {0};
+
+	begin(&b, type);
+	add_string(&b, "text", text);
+	print_line(&b);
+}
+
+static void on_step(void *arg, const struct step *step, enum step_state state)
+{
+	static const char *const names[] = {"begun", "done", "failed", "undoing", "undone"};
+	_cleanup_buf_ struct buf b = {0};
+
+	(void)arg;
+	begin(&b, "step");
+	add_string(&b, "step", step->name);
+	add_string(&b, "phase", phase_name(step->phase));
+	add_string(&b, "state", names[state]);
+	print_line(&b);
+}
+
+static void on_progress(void *arg, const struct progress *items, size_t count)
+{
+	(void)arg;
+	for (size_t i = 0; i < count; i++) {
+		_cleanup_buf_ struct buf b = {0};
+
+		begin(&b, "progress");
+		add_string(&b, "name", items[i].name);
+		add_number(&b, "done_bytes", (int64_t)items[i].done_bytes);
+		add_number(&b, "total_bytes", (int64_t)items[i].total_bytes);
+		add_bool(&b, "finished", items[i].finished);
+		print_line(&b);
+	}
+}
+
+static void on_note(void *arg, const char *text)
+{
+	(void)arg;
+	text_line("note", text);
+}
+
+static void on_line(void *arg, const char *name, bool out, const char *text, size_t len)
+{
+	_cleanup_buf_ struct buf b = {0};
+	_autofree_ char *line = str_printf("%.*s", (int)len, text);
+
+	(void)arg;
+	begin(&b, "qmp");
+	add_string(&b, "side", name);
+	add_string(&b, "direction", out ? "sent" : "received");
+	add_string(&b, "text", line);
+	print_line(&b);
+}
+
+static void plan_disk(const struct disk *disk)
+{
+	_cleanup_buf_ struct buf b = {0};
+
+	begin(&b, "disk");
+	add_string(&b, "name", disk->name);
+	add_string(&b, "format", disk->src->driver);
+	add_string(&b, "source", disk->src_path);
+	add_string(&b, "destination", disk->dst_path);
+	add_number(&b, "size_bytes", (int64_t)disk->src->virtual_size);
+	add_number(&b, "allocated_bytes", (int64_t)disk->src->actual_size);
+	add_bool(&b, "create", disk->fate == DISK_CREATE);
+	print_line(&b);
+}
+
+static void on_plan(struct show *show, const struct migration *m)
+{
+	_cleanup_buf_ struct buf b = {0};
+
+	(void)show;
+	begin(&b, "plan");
+	add_string(&b, "guest", m->guest.name);
+	add_string(&b, "uuid", m->guest.uuid);
+	add_string(&b, "state", m->src.status.state);
+	add_string(&b, "data_address", m->listening.address);
+	add_number(&b, "port_low", m->opt->port_low);
+	add_number(&b, "port_high", m->opt->port_high);
+	add_string(&b, "start", m->opt->start);
+	add_bool(&b, "keep_source", m->opt->keep_source);
+	print_line(&b);
+	for (size_t i = 0; i < m->disks.count; i++)
+		plan_disk(&m->disks.list[i]);
+	for (size_t i = 0; i < m->left_out.count; i++)
+		text_line("left_out", m->left_out.list[i]);
+}
+
+static void on_end(struct show *show, const struct migration *m, const struct err *err, int code)
+{
+	static const char *const names[] = {
+		"done", "", "usage", "refused", "undone", "interrupted", "needs_human"};
+	_cleanup_buf_ struct buf b = {0};
+
+	(void)show;
+	for (size_t i = 0; i < m->problems.count; i++)
+		text_line("objection", m->problems.list[i]);
+	for (size_t i = 0; i < m->left_behind.count; i++)
+		text_line("left_behind", m->left_behind.list[i]);
+	begin(&b, "result");
+	add_string(&b, "result", names[code]);
+	add_number(&b, "exit_code", code);
+	add_string(&b, "error", err ? err->text : NULL);
+	if (m->switched && m->was_running)
+		add_number(&b, "stopped_ms", m->resumed_ms - m->stopped_ms);
+	print_line(&b);
+}
+
+static void on_free(struct show *show)
+{
+	free(show);
+}
+
+struct show *show_json_new(const struct cmdline *cmd)
+{
+	struct show *show = mem_zalloc(1, sizeof(*show));
+
+	*show = (struct show){
+		.report = {.step = on_step,
+			   .progress = on_progress,
+			   .note = on_note,
+			   .line = cmd->verbosity == VERBOSE ? on_line : NULL,
+			   .arg = show},
+		.plan = on_plan,
+		.end = on_end,
+		.free = on_free,
+	};
+	return show;
+}

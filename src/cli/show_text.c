@@ -1,0 +1,228 @@
+/* For people, on stderr: on a terminal the step under way and a line for each disk and RAM,
+ * rewritten in place; otherwise plain lines, progress at most every few seconds. The plan
+ * of `check` is what was asked for, so it goes to stdout.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "cli/show.h"
+
+#define PLAIN_EVERY_MS 5000
+
+struct show_text {
+	struct show show;
+	enum verbosity verbosity;
+	bool terminal;
+	size_t lines;     /* of progress on the terminal, above the cursor */
+	int64_t plain_ms; /* when progress was last printed as plain lines */
+	int64_t begun_ms;
+	uint64_t copied_bytes; /* of the disks, as last seen */
+};
+
+/* Takes the progress lines off the terminal, so that a message can stand there. */
+static void clear_progress(struct show_text *t)
+{
+	for (; t->lines; t->lines--)
+		fprintf(stderr, "\033[A\033[2K");
+}
+
+static void say(struct show_text *t, const char *text)
+{
+	clear_progress(t);
+	fprintf(stderr, "vmferry: %s\n", text);
+}
+
+static void on_step(void *arg, const struct step *step, enum step_state state)
+{
+	struct show_text *t = arg;
+	_autofree_ char *text = NULL;
+
+	if (t->verbosity == QUIET)
+		return;
+	if (state == STEP_BEGUN)
+		text = str_printf("%s: %s", step->name, step->meaning);
+	else if (state == STEP_UNDOING)
+		text = str_printf("undo: %s", step->name);
+	else
+		return;
+	if (t->terminal && t->verbosity != VERBOSE && state == STEP_BEGUN) {
+		clear_progress(t);
+		fprintf(stderr, "%s\n", text);
+		t->lines = 1;
+	} else {
+		say(t, text);
+	}
+}
+
+static void print_item(const struct progress *item)
+{
+	char done[32], total[32];
+	double percent = item->total_bytes
+				 ? 100.0 * (double)item->done_bytes / (double)item->total_bytes
+				 : 100.0;
+
+	fprintf(stderr, "  %-16s %5.1f %%  %s of %s%s\n", item->name, percent,
+		str_size(done, sizeof(done), item->done_bytes),
+		str_size(total, sizeof(total), item->total_bytes),
+		item->finished ? ", in steady state" : "");
+}
+
+static void on_progress(void *arg, const struct progress *items, size_t count)
+{
+	struct show_text *t = arg;
+	int64_t now = loop_now_ms();
+
+	if (t->verbosity == QUIET || !count)
+		return;
+	if (!t->terminal && t->plain_ms && now - t->plain_ms < PLAIN_EVERY_MS)
+		return;
+	t->plain_ms = now;
+	clear_progress(t);
+	for (size_t i = 0; i < count; i++)
+		print_item(&items[i]);
+	t->lines = t->terminal ? count : 0;
+}
+
+static void on_note(void *arg, const char *text)
+{
+	struct show_text *t = arg;
+
+	if (t->verbosity != QUIET)
+		say(t, text);
+}
+
+static void on_line(void *arg, const char *name, bool out, const char *text, size_t len)
+{
+	_autofree_ char *line = str_printf("%s %s %.*s", name, out ? "<-" : "->", (int)len, text);
+
+	str_sanitize(line);
+	say(arg, line);
+}
+
+static void plan_disk(const struct disk *disk, const struct migration *m)
+{
+	char size[32], allocated[32];
+
+	printf("  %s: %s, %s, %s allocated\n", disk->name, disk->src->driver,
+	       str_size(size, sizeof(size), disk->src->virtual_size),
+	       str_size(allocated, sizeof(allocated), disk->src->actual_size));
+	printf("    from %s\n", disk->src_path ? disk->src_path : disk->src->url);
+	printf("    to   %s:%s (%s)\n", m->dst.name, disk->dst_path ? disk->dst_path : "?",
+	       disk->fate == DISK_CREATE ? "will be created"
+	       : disk->dst_size > disk->src->virtual_size
+		       ? "exists, larger; its contents are replaced"
+	       : disk->dst_size && disk->dst_size < disk->src->virtual_size
+		       ? "exists, will be grown; its contents are replaced"
+		       : "exists; its contents are replaced");
+}
+
+static const char *method_of(const struct migration *m)
+{
+	if (m->opt->mirror == MIRROR_DRIVE || !qmp_can(&m->src.caps, QMP_BLOCKDEV_MIRROR))
+		return "drive-mirror";
+	return "blockdev-mirror";
+}
+
+static void on_plan(struct show *show, const struct migration *m)
+{
+	(void)show;
+	printf("guest: %s, %s\n", m->guest.name[0] ? m->guest.name : "(without a name)",
+	       m->src.status.state[0] ? m->src.status.state : "not seen");
+	printf("disks:%s\n", m->disks.count ? "" : " none");
+	for (size_t i = 0; i < m->disks.count; i++)
+		plan_disk(&m->disks.list[i], m);
+	for (size_t i = 0; i < m->left_out.count; i++)
+		printf("left out: %s\n", m->left_out.list[i]);
+	printf("method: %s over NBD, then RAM\n", method_of(m));
+	printf("data: to %s, two ports of %d to %d, not encrypted\n",
+	       m->listening.address ? m->listening.address : "?", m->opt->port_low,
+	       m->opt->port_high);
+	if (m->opt->start)
+		printf("start on %s: %s\n", m->dst.name, m->opt->start);
+	printf("afterwards: the source's QEMU %s\n",
+	       m->opt->keep_source ? "is kept, stopped" : "ends");
+}
+
+static void say_all(struct show_text *t, const char *prefix, const struct problems *problems)
+{
+	for (size_t i = 0; i < problems->count; i++) {
+		_autofree_ char *text = str_printf("%s%s", prefix, problems->list[i]);
+
+		say(t, text);
+	}
+}
+
+static void say_done(struct show_text *t, const struct migration *m)
+{
+	_autofree_ char *text = NULL;
+
+	if (!m->begun[steps_count - 1] || t->verbosity == QUIET)
+		return;
+	if (m->was_running)
+		text = str_printf("done: the guest runs on %s; it was stopped for %" PRId64
+				  " ms, the move took %.1f s",
+				  m->dst.name, m->resumed_ms - m->stopped_ms,
+				  (double)(loop_now_ms() - t->begun_ms) / 1000);
+	else
+		text = str_printf(
+			"done: the guest is on %s, paused as it was; the move took %.1f s",
+			m->dst.name, (double)(loop_now_ms() - t->begun_ms) / 1000);
+	say(t, text);
+}
+
+static void say_error(struct show_text *t, const struct migration *m, const struct err *err,
+		      int code)
+{
+	_autofree_ char *text = NULL;
+
+	if (code == EXIT_REFUSED)
+		text = str_printf("refused, nothing was changed (%zu objection%s)",
+				  m->problems.count, m->problems.count == 1 ? "" : "s");
+	else
+		text = str_printf(
+			"%s%s%s", code == EXIT_HUMAN ? "LOOK AT THIS: " : "", err->text,
+			code == EXIT_HUMAN ? "" : "; undone, the guest is on the source as before");
+	say(t, text);
+}
+
+static void on_end(struct show *show, const struct migration *m, const struct err *err, int code)
+{
+	struct show_text *t = (struct show_text *)show;
+
+	fflush(stdout);
+	clear_progress(t);
+	say_all(t, "", &m->problems);
+	say_all(t, "left behind: ", &m->left_behind);
+	if (err)
+		say_error(t, m, err, code);
+	else
+		say_done(t, m);
+}
+
+static void on_free(struct show *show)
+{
+	free(show);
+}
+
+struct show *show_text_new(const struct cmdline *cmd)
+{
+	struct show_text *t = mem_zalloc(1, sizeof(*t));
+
+	t->verbosity = cmd->verbosity;
+	t->terminal = isatty(STDERR_FILENO);
+	t->begun_ms = loop_now_ms();
+	t->show = (struct show){
+		.report = {.step = on_step,
+			   .progress = on_progress,
+			   .note = on_note,
+			   .line = cmd->verbosity == VERBOSE ? on_line : NULL,
+			   .arg = t},
+		.plan = on_plan,
+		.end = on_end,
+		.free = on_free,
+	};
+	return &t->show;
+}

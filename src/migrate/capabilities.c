@@ -1,0 +1,107 @@
+/* The migration capabilities and parameters that a move needs, set and taken back. Only
+ * what was off before is taken back. */
+#include "migrate/step_functions.h"
+
+static const struct {
+	bool dst;
+	enum qmp_cap cap;
+} wanted[] = {
+	{true, QMP_MIG_EVENTS},
+	{true, QMP_MIG_LATE_ACTIVATE},
+	{true, QMP_MIG_RETURN_PATH},
+	{false, QMP_MIG_EVENTS},
+	{false, QMP_MIG_PAUSE},
+	/* The source says "completed" only after the destination has taken everything in. */
+	{false, QMP_MIG_RETURN_PATH},
+};
+
+#define WANTED_COUNT (sizeof(wanted) / sizeof(wanted[0]))
+
+static int set_wanted(struct migration *m, bool dst, struct err *err)
+{
+	struct side *side = dst ? &m->dst : &m->src;
+
+	for (size_t i = 0; i < WANTED_COUNT; i++) {
+		const char *name = qmp_cap_name(wanted[i].cap);
+		bool on;
+
+		if (wanted[i].dst != dst || !qmp_can(&side->caps, wanted[i].cap))
+			continue;
+		if (qmp_capability_get(side->qmp, name, &on, err) < 0)
+			return -1;
+		if (on)
+			continue;
+		m->capabilities_set |= 1u << i;
+		if (qmp_capability_set(side->qmp, name, true, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int take_back(struct migration *m, bool dst, struct err *err)
+{
+	struct side *side = dst ? &m->dst : &m->src;
+
+	for (size_t i = 0; i < WANTED_COUNT; i++) {
+		if (wanted[i].dst != dst || !(m->capabilities_set & 1u << i))
+			continue;
+		if (qmp_capability_set(side->qmp, qmp_cap_name(wanted[i].cap), false, err) < 0)
+			return -1;
+		m->capabilities_set &= ~(1u << i);
+	}
+	return 0;
+}
+
+/* `stop` has the effect of -S, should the destination have been started without. */
+int step_hold(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	(void)timeout_ms;
+	if (qmp_stop(m->dst.qmp, err) < 0)
+		return -1;
+	return set_wanted(m, true, err);
+}
+
+int undo_hold(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	(void)timeout_ms;
+	if (reach_destination(m, err) < 0)
+		return -1;
+	return m->dst_quit ? 0 : take_back(m, true, err);
+}
+
+/* RAM is sent at full speed unless the user says otherwise: QEMU's own limit of 128 MiB/s
+ * would only lengthen the time in which disks have to be kept equal. */
+#define UNLIMITED (1ull << 40)
+
+static int set_parameters(struct migration *m, struct err *err)
+{
+	struct qmp_parameters wanted_now;
+
+	if (qmp_parameters_get(m->src.qmp, &m->src_parameters, err) < 0)
+		return -1;
+	wanted_now = m->src_parameters;
+	wanted_now.max_bandwidth = m->opt->bandwidth ? m->opt->bandwidth : UNLIMITED;
+	if (m->opt->downtime_limit_ms)
+		wanted_now.downtime_limit_ms = m->opt->downtime_limit_ms;
+	m->parameters_set = true;
+	return qmp_parameters_set(m->src.qmp, &wanted_now, err);
+}
+
+int step_settings(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	(void)timeout_ms;
+	if (set_wanted(m, false, err) < 0)
+		return -1;
+	return set_parameters(m, err);
+}
+
+int undo_settings(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	(void)timeout_ms;
+	if (take_back(m, false, err) < 0)
+		return -1;
+	if (m->parameters_set && qmp_parameters_set(m->src.qmp, &m->src_parameters, err) < 0)
+		return -1;
+	m->parameters_set = false;
+	return 0;
+}

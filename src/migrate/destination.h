@@ -1,0 +1,21 @@
+/* The words by which a user names the destination. */
+#ifndef VMFERRY_MIGRATE_DESTINATION_H
+#define VMFERRY_MIGRATE_DESTINATION_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+struct destination {
+	char *user;   /* NULL: ssh's default */
+	char *host;   /* without the brackets of an IPv6 literal; NULL: this host */
+	int port;     /* 0: ssh's default */
+	char *socket; /* absolute path of the QMP socket */
+};
+
+/* Takes `[user@]host:/path`, `[user@][v6]:/path`, `ssh://[user@]host[:port]/path` or
+ * `/path`. */
+int destination_parse(const char *text, struct destination *dst, struct err *err);
+void destination_deinit(struct destination *dst);
+
+#endif

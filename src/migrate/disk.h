@@ -1,0 +1,60 @@
+/* The disks that move: which ones, from which path to which, and how far each is. */
+#ifndef VMFERRY_MIGRATE_DISK_H
+#define VMFERRY_MIGRATE_DISK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migrate/options.h"
+#include "migrate/problems.h"
+#include "qmp/drives.h"
+
+enum disk_fate {
+	DISK_EXISTS, /* the file is there, its contents will be replaced */
+	DISK_CREATE, /* we make it */
+};
+
+struct disk {
+	char *name;                  /* what the user calls it */
+	const struct qmp_drive *src; /* of the source's drives */
+	char *src_path;              /* absolute; NULL when the image is no file */
+	char *dst_path;              /* absolute; NULL while not known */
+	char *dst_node;              /* node over there; NULL until its QEMU was looked at */
+	uint64_t dst_size;           /* bytes of that node */
+	uint64_t dst_actual_size;    /* bytes its file has allocated */
+	enum disk_fate fate;
+	uint32_t mode; /* permission bits of the source's file */
+
+	char job[24], target[24], export[24]; /* names on both QEMUs */
+	bool created;                         /* the file is ours to remove */
+	bool has_target, has_job;             /* made by us in the source's QEMU */
+
+	/* What the source's QEMU told by events. */
+	bool ready;      /* in steady state */
+	bool ended;      /* BLOCK_JOB_COMPLETED or _CANCELLED */
+	bool concluded;  /* waits for job-dismiss */
+	char error[512]; /* of a mirror that ended badly */
+};
+
+struct disks {
+	struct disk *list;
+	size_t count;
+};
+
+/* Chooses among @drives: those that --disk names, else every writable, inserted disk that
+ * is no CD-ROM, floppy or pflash. What is named but unsuitable goes to @problems, what is
+ * left out is told in @left_out. @cwd is the source QEMU's working directory. */
+void disks_choose(struct disks *disks, const struct qmp_drives *drives, const struct options *opt,
+		  const char *cwd, struct problems *problems, struct problems *left_out);
+
+void disks_deinit(struct disks *disks);
+
+/* The disk whose job is @job, or NULL. */
+struct disk *disks_of_job(struct disks *disks, const char *job);
+
+/* The drive over there that is @src's counterpart: same device name, else same node name,
+ * else same qdev. NULL when there is none. */
+const struct qmp_drive *disk_counterpart(const struct qmp_drive *src, const struct qmp_drives *dst);
+
+#endif

@@ -1,0 +1,73 @@
+#include <string.h>
+
+#include "migrate/migration.h"
+#include "migrate/steps.h"
+
+static int64_t deadline_of(const struct migration *m, const struct step *step)
+{
+	int64_t ms;
+
+	memcpy(&ms, (const char *)&m->opt->timeouts + step->deadline, sizeof(ms));
+	return ms;
+}
+
+static void tell(const struct migration *m, const struct step *step, enum step_state state)
+{
+	m->report->step(m->report->arg, step, state);
+}
+
+static int run_step(struct migration *m, const struct step *step, struct err *err)
+{
+	int ret;
+
+	if (step->cancellable && loop_signal(m->loop))
+		return err_set(err, ERR_INTERRUPTED, "interrupted");
+	tell(m, step, STEP_BEGUN);
+	m->begun[step - steps] = true;
+	if (!step->waits)
+		loop_shield(m->loop, true);
+	ret = step->run(m, deadline_of(m, step), err);
+	if (!step->waits)
+		loop_shield(m->loop, false);
+	tell(m, step, ret < 0 ? STEP_FAILED : STEP_DONE);
+	return ret < 0 ? err_wrap(err, "%s", step->name) : 0;
+}
+
+/* Takes back one step; what cannot be taken back is remembered, and the others go on. */
+static void undo_step(struct migration *m, const struct step *step)
+{
+	struct err err;
+
+	if (!m->begun[step - steps] || !step->undo)
+		return;
+	tell(m, step, STEP_UNDOING);
+	if (step->undo(m, deadline_of(m, step), &err) < 0)
+		problems_add(&m->left_behind, "%s: %s", step->name, err.text);
+	else
+		m->begun[step - steps] = false;
+	tell(m, step, STEP_UNDONE);
+}
+
+static void undo_all(struct migration *m)
+{
+	loop_shield(m->loop, true);
+	for (size_t i = steps_count; i-- > 0;)
+		undo_step(m, &steps[i]);
+	loop_shield(m->loop, false);
+}
+
+int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err)
+{
+	for (size_t i = 0; i < steps_count; i++) {
+		if (steps[i].phase < first || steps[i].phase > last)
+			continue;
+		if (run_step(m, &steps[i], err) == 0)
+			continue;
+		if (m->switched)
+			err->kind = ERR_HUMAN;
+		else
+			undo_all(m);
+		return -1;
+	}
+	return 0;
+}

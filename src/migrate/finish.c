@@ -1,0 +1,124 @@
+/* The last steps: the guest runs over there, and what is left here goes.
+ *
+ * step_run is the point of no return. Once `cont` was sent, the source may not run again
+ * unless it is certain that the destination did not: so when the answer is lost, the
+ * destination is asked again, over a new connection, and if it cannot be asked nothing
+ * is touched and a human has to look.
+ */
+#include <string.h>
+
+#include "base/str.h"
+#include "migrate/step_functions.h"
+
+static bool dst_runs(struct migration *m)
+{
+	return m->dst.resumed;
+}
+
+/* 1 when the guest runs over there, 0 when it surely does not, -1 when that is not known. */
+static int guest_runs(struct migration *m, struct err *err)
+{
+	struct qmp_status status;
+
+	if (reach_destination(m, err) < 0)
+		return -1;
+	if (m->dst_quit) {
+		m->dst_quit = false; /* it may have run before it ended */
+		return err_set(err, ERR_FAILED,
+			       "%s: its QEMU has ended after it was told to run "
+			       "the guest",
+			       m->dst.name);
+	}
+	if (qmp_status_query(m->dst.qmp, &status, err) < 0)
+		return -1;
+	return status.running ? 1 : 0;
+}
+
+static int not_known(struct migration *m, struct err *err)
+{
+	return err_wrap(
+		err,
+		"whether the guest runs on %s is not known, and the source is left stopped. "
+		"If it runs there, end the source's QEMU (`quit` on %s); if its QEMU is "
+		"surely gone, `cont` on %s runs the guest here",
+		m->dst.name, m->opt->source, m->opt->source);
+}
+
+/* The connection was lost between `cont` and RESUME, or QEMU would not: what is true? */
+static int settle(struct migration *m, struct err *err)
+{
+	struct err first = *err;
+	int runs = guest_runs(m, err);
+
+	if (runs < 0)
+		return not_known(m, err);
+	if (runs)
+		return 0;
+	if (first.kind == ERR_QMP) { /* it has refused, and does not run: undo */
+		m->switched = false;
+		*err = first;
+		return -1;
+	}
+	if (qmp_finish(qmp_cont_send(m->dst.qmp), err) < 0 || guest_runs(m, err) != 1)
+		return not_known(m, err);
+	return 0;
+}
+
+int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (!m->was_running) {
+		m->switched = true;
+		migration_note(m, "the guest was paused and stays paused on %s", m->dst.name);
+		return 0;
+	}
+	m->switched = true;
+	m->dst.resumed = false;
+	if (qmp_finish(qmp_cont_send(m->dst.qmp), err) < 0 ||
+	    side_await(&m->dst, "the guest to run over there", timeout_ms, dst_runs, err) < 0)
+		return settle(m, err);
+	return 0;
+}
+
+/* The guest runs over there: what cannot be tidied is said, and is no failure. */
+static void note_untidy(struct migration *m, const struct err *err)
+{
+	migration_note(m, "not tidied: %s", err->text);
+}
+
+int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (undo_hold(m, timeout_ms, err) < 0)
+		note_untidy(m, err);
+	if (!m->opt->keep_source)
+		return 0; /* the source's settings end with it */
+	if (undo_mirror(m, timeout_ms, err) < 0 || undo_target(m, timeout_ms, err) < 0 ||
+	    undo_settings(m, timeout_ms, err) < 0)
+		note_untidy(m, err);
+	return 0;
+}
+
+static bool src_closed(void *arg)
+{
+	struct migration *m = arg;
+
+	return !qmp_alive(m->src.qmp);
+}
+
+int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (m->opt->keep_source) {
+		migration_note(
+			m,
+			"the source's QEMU is kept, stopped: never `cont` it while the guest "
+			"runs on %s",
+			m->dst.name);
+		return 0;
+	}
+	if (qmp_quit(m->src.qmp, err) < 0 ||
+	    loop_await(m->loop, "the end of the source's QEMU", timeout_ms, src_closed, m, err) < 0)
+		return err_wrap(err,
+				"the guest runs on %s, but the source's stopped QEMU could not be "
+				"ended; end it (`quit` on %s), and never `cont` it",
+				m->dst.name, m->opt->source);
+	return 0;
+}

@@ -1,0 +1,46 @@
+#include "migrate/host.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The last line of what a program said, which with most programs is the error. */
+static const char *last_line(struct buf *b)
+{
+	char *start;
+
+	while (b->len && (b->data[b->len - 1] == '\n' || b->data[b->len - 1] == '\r'))
+		b->data[--b->len] = '\0';
+	if (!b->len)
+		return "it gave no reason";
+	start = strrchr(b->data, '\n');
+	return start ? start + 1 : b->data;
+}
+
+int host_command_ok(struct host *host, const char *command, int64_t timeout_ms,
+		    struct process_output *output, struct err *err)
+{
+	if (host_command(host, command, timeout_ms, output, err) < 0)
+		return -1;
+	if (output->status != 0)
+		return err_set(err, ERR_FAILED, "%s: %s (exit status %d of: %s)", host->name,
+			       last_line(&output->err), output->status, command);
+	return 0;
+}
+
+int host_file_id(struct host *host, const char *path, struct file_id *id, int64_t timeout_ms,
+		 struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf(
+		"cat /proc/sys/kernel/random/boot_id && stat -L -c '%%d %%i' -- %s", word);
+	struct process_output output = {0};
+	int ret = host_command_ok(host, command, timeout_ms, &output, err);
+
+	if (ret == 0 && (!output.out.data || sscanf(output.out.data, "%39s %" SCNu64 " %" SCNu64,
+						    id->boot_id, &id->device, &id->inode) != 3))
+		ret = err_set(err, ERR_FAILED, "%s: stat of %s gives no device and inode",
+			      host->name, path);
+	process_output_deinit(&output);
+	return ret;
+}

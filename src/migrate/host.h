@@ -1,0 +1,109 @@
+/* A host as the destination needs it: streams to its Unix sockets, its files, its
+ * commands. This host (host_local.c), or one reached by SSH (host_ssh.c); who uses it
+ * does not learn which.
+ */
+#ifndef VMFERRY_MIGRATE_HOST_H
+#define VMFERRY_MIGRATE_HOST_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/loop.h"
+#include "base/process.h"
+#include "base/stream.h"
+#include "ssh/ssh.h"
+
+struct host;
+
+struct host_ops {
+	int (*reopen)(struct host *host, struct err *err);
+	const char *(*address)(const struct host *host);
+	struct stream *(*unix_stream)(struct host *host, const char *path, struct err *err);
+	int (*file_info)(struct host *host, const char *path, struct file_info *info,
+			 struct err *err);
+	int (*file_create)(struct host *host, const char *path, uint64_t size_bytes, uint32_t mode,
+			   struct err *err);
+	int (*file_remove)(struct host *host, const char *path, struct err *err);
+	int (*free_space)(struct host *host, const char *path, uint64_t *bytes, struct err *err);
+	int (*command)(struct host *host, const char *command, int64_t timeout_ms,
+		       struct process_output *output, struct err *err);
+	void (*close)(struct host *host);
+};
+
+/* The first member of both kinds. */
+struct host {
+	const struct host_ops *ops;
+	const char *name; /* for words */
+};
+
+struct host *host_local(struct loop *loop, int64_t answer_timeout_ms);
+
+/* @target and its strings must live as long as the host. */
+struct host *host_ssh(struct loop *loop, const struct ssh_target *target, struct err *err);
+
+/* NULL is accepted. */
+static inline void host_close(struct host *host)
+{
+	if (host)
+		host->ops->close(host);
+}
+
+/* Connects again; streams of the old session must have been closed. */
+static inline int host_reopen(struct host *host, struct err *err)
+{
+	return host->ops->reopen(host, err);
+}
+
+/* The numeric address at which we reach it. */
+static inline const char *host_address(const struct host *host)
+{
+	return host->ops->address(host);
+}
+
+static inline struct stream *host_unix_stream(struct host *host, const char *path, struct err *err)
+{
+	return host->ops->unix_stream(host, path, err);
+}
+
+/* As the functions of the same name in ssh/ssh.h. */
+static inline int host_file_info(struct host *host, const char *path, struct file_info *info,
+				 struct err *err)
+{
+	return host->ops->file_info(host, path, info, err);
+}
+
+static inline int host_file_create(struct host *host, const char *path, uint64_t size_bytes,
+				   uint32_t mode, struct err *err)
+{
+	return host->ops->file_create(host, path, size_bytes, mode, err);
+}
+
+static inline int host_file_remove(struct host *host, const char *path, struct err *err)
+{
+	return host->ops->file_remove(host, path, err);
+}
+
+static inline int host_free_space(struct host *host, const char *path, uint64_t *bytes,
+				  struct err *err)
+{
+	return host->ops->free_space(host, path, bytes, err);
+}
+
+/* Runs @command by a shell of that host. 0 when it ended, whatever its status. */
+static inline int host_command(struct host *host, const char *command, int64_t timeout_ms,
+			       struct process_output *output, struct err *err)
+{
+	return host->ops->command(host, command, timeout_ms, output, err);
+}
+
+/* As host_command, and a status other than 0 is an error with the command's last line of
+ * stderr: "hostb: qemu-img: ...". */
+int host_command_ok(struct host *host, const char *command, int64_t timeout_ms,
+		    struct process_output *output, struct err *err);
+
+/* Which file @path is on that host, by stat(1) and its boot id. */
+int host_file_id(struct host *host, const char *path, struct file_id *id, int64_t timeout_ms,
+		 struct err *err);
+
+#endif

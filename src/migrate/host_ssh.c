@@ -1,0 +1,117 @@
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "migrate/host.h"
+
+struct ssh_host {
+	struct host host;
+	struct loop *loop;
+	const struct ssh_target *target;
+	struct ssh *ssh; /* NULL after a reopen that failed */
+};
+
+static struct ssh *session(struct host *host, struct err *err)
+{
+	struct ssh_host *h = (struct ssh_host *)host;
+
+	if (!h->ssh)
+		err_set(err, ERR_CLOSED, "%s: there is no SSH connection", host->name);
+	return h->ssh;
+}
+
+static int remote_reopen(struct host *host, struct err *err)
+{
+	struct ssh_host *h = (struct ssh_host *)host;
+
+	ssh_close(h->ssh);
+	h->ssh = ssh_open(h->loop, h->target, err);
+	return h->ssh ? 0 : -1;
+}
+
+static const char *remote_address(const struct host *host)
+{
+	const struct ssh_host *h = (const struct ssh_host *)host;
+
+	return h->ssh ? ssh_peer_address(h->ssh) : NULL;
+}
+
+static struct stream *remote_unix_stream(struct host *host, const char *path, struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_unix_stream(ssh, path, err) : NULL;
+}
+
+static int remote_file_info(struct host *host, const char *path, struct file_info *info,
+			    struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_file_info(ssh, path, info, err) : -1;
+}
+
+static int remote_file_create(struct host *host, const char *path, uint64_t size_bytes,
+			      uint32_t mode, struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_file_create(ssh, path, size_bytes, mode, err) : -1;
+}
+
+static int remote_file_remove(struct host *host, const char *path, struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_file_remove(ssh, path, err) : -1;
+}
+
+static int remote_free_space(struct host *host, const char *path, uint64_t *bytes, struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_free_space(ssh, path, bytes, err) : -1;
+}
+
+static int remote_command(struct host *host, const char *command, int64_t timeout_ms,
+			  struct process_output *output, struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	*output = (struct process_output){0};
+	return ssh ? ssh_command(ssh, command, timeout_ms, output, err) : -1;
+}
+
+static void remote_close(struct host *host)
+{
+	struct ssh_host *h = (struct ssh_host *)host;
+
+	ssh_close(h->ssh);
+	free(h);
+}
+
+static const struct host_ops remote_ops = {
+	.reopen = remote_reopen,
+	.address = remote_address,
+	.unix_stream = remote_unix_stream,
+	.file_info = remote_file_info,
+	.file_create = remote_file_create,
+	.file_remove = remote_file_remove,
+	.free_space = remote_free_space,
+	.command = remote_command,
+	.close = remote_close,
+};
+
+struct host *host_ssh(struct loop *loop, const struct ssh_target *target, struct err *err)
+{
+	struct ssh_host *h = mem_zalloc(1, sizeof(*h));
+
+	h->host.ops = &remote_ops;
+	h->host.name = target->host;
+	h->loop = loop;
+	h->target = target;
+	if (remote_reopen(&h->host, err) < 0) {
+		free(h);
+		return NULL;
+	}
+	return &h->host;
+}

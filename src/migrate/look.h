@@ -1,0 +1,30 @@
+/* What is looked at before anything changes: each function adds its objections to
+ * m->problems and goes on, so that the user gets all of them at once. -1 only when vmferry
+ * cannot go on looking at all (interrupted). */
+#ifndef VMFERRY_MIGRATE_LOOK_H
+#define VMFERRY_MIGRATE_LOOK_H
+
+#include "migrate/migration.h"
+
+/* The source: its monitor, state, jobs, abilities; chooses the disks. */
+int look_at_source(struct migration *m, struct err *err);
+
+/* The destination's host: SSH, files, free space, and whether anything listens where the
+ * monitor is to be. */
+int look_at_host(struct migration *m, struct err *err);
+
+/* The destination's QEMU, if it is there already or was started by now: state, abilities,
+ * its disks against ours. */
+int look_at_destination(struct migration *m, struct err *err);
+
+/* Objects when both sides of @disk are the same file of the same host: the mirror would
+ * write into its own source. */
+void look_for_same_file(struct migration *m, struct disk *disk);
+
+/* Objects when a file system over there has less room than our disks will take. */
+void look_at_space(struct migration *m);
+
+/* A path of the source's QEMU as this process can open it. Caller frees. */
+char *source_path(const struct migration *m, const char *path);
+
+#endif

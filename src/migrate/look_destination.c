@@ -1,0 +1,133 @@
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "migrate/look.h"
+
+static void look_at_state(struct migration *m)
+{
+	struct qmp_migration now;
+	struct err err;
+
+	if (qmp_status_query(m->dst.qmp, &m->dst.status, &err) < 0 ||
+	    qmp_migration_query(m->dst.qmp, &now, &err) < 0) {
+		problems_add(&m->problems, "%s", err.text);
+		return;
+	}
+	if (m->dst.status.running)
+		problems_add(&m->problems,
+			     "%s: the QEMU of %s runs a guest; the destination must wait, started "
+			     "with -incoming defer -S",
+			     m->dst.name, m->opt->dst.socket);
+	else if (!str_eq(m->dst.status.state, "inmigrate"))
+		problems_add(&m->problems,
+			     "%s: the QEMU of %s does not wait for a migration (it is \"%s\"); "
+			     "start it with -incoming defer -S",
+			     m->dst.name, m->opt->dst.socket, m->dst.status.state);
+	else if (qmp_migration_active(now.status))
+		problems_add(&m->problems,
+			     "%s: the QEMU of %s takes a migration already (\"%s\"), or was "
+			     "started with -incoming ADDRESS; start it with -incoming defer -S",
+			     m->dst.name, m->opt->dst.socket, now.status);
+}
+
+static void look_at_exports(struct migration *m)
+{
+	const struct qmp_caps *caps = &m->dst.caps;
+	struct err err;
+	size_t count;
+
+	if (!qmp_can(caps, QMP_NBD_SERVER_START) ||
+	    (!qmp_can(caps, QMP_BLOCK_EXPORT_ADD) && !qmp_can(caps, QMP_NBD_SERVER_ADD)))
+		problems_add(&m->problems, "%s: this QEMU has no NBD server", m->dst.name);
+	if (!qmp_can(caps, QMP_MIG_LATE_ACTIVATE) || !qmp_can(caps, QMP_MIGRATE_INCOMING))
+		problems_add(&m->problems,
+			     "%s: this QEMU has no late-block-activate (it came with 3.0)",
+			     m->dst.name);
+	if (qmp_export_count(m->dst.qmp, caps, &count, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (count)
+		problems_add(&m->problems,
+			     "%s: the QEMU of %s has %zu block export%s already, left over or of "
+			     "another migration; end them (nbd-server-stop, block-export-del)",
+			     m->dst.name, m->opt->dst.socket, count, count == 1 ? "" : "s");
+}
+
+/* A smaller image is grown, which needs an export that can be taken back: see grow.c. */
+static void look_at_size(struct migration *m, const struct disk *disk)
+{
+	char a[32], b[32];
+
+	if (disk->dst_size >= disk->src->virtual_size)
+		return;
+	if (!qmp_can(&m->dst.caps, QMP_BLOCK_RESIZE) ||
+	    !qmp_can(&m->dst.caps, QMP_BLOCK_EXPORT_ADD))
+		problems_add(&m->problems,
+			     "disk %s: smaller on %s (%s) than here (%s), and its QEMU cannot "
+			     "grow it; grow it with qemu-img resize",
+			     disk->name, m->dst.name, str_size(a, sizeof(a), disk->dst_size),
+			     str_size(b, sizeof(b), disk->src->virtual_size));
+}
+
+/* The file that we made must be the one that the started QEMU opened. */
+static void look_at_path(struct migration *m, struct disk *disk, const struct qmp_drive *dst)
+{
+	if (!dst->file || *dst->file != '/')
+		return;
+	if (disk->created && !str_eq(disk->dst_path, dst->file))
+		problems_add(&m->problems,
+			     "disk %s: made as %s, but the QEMU started by --start uses %s; let "
+			     "both name the same file (--map, --disk %s=PATH)",
+			     disk->name, disk->dst_path, dst->file, disk->name);
+	free(disk->dst_path);
+	disk->dst_path = str_dup(dst->file);
+}
+
+static void pair(struct migration *m, struct disk *disk)
+{
+	const struct qmp_drive *dst = disk_counterpart(disk->src, &m->dst.drives);
+
+	if (!dst || !dst->inserted) {
+		problems_add(&m->problems,
+			     "disk %s: the QEMU on %s has no %s by that name; give both the same "
+			     "-drive id, -blockdev node-name or -device id",
+			     disk->name, m->dst.name, dst ? "medium in the drive" : "disk");
+		return;
+	}
+	if (dst->read_only)
+		problems_add(&m->problems, "disk %s: read-only on %s", disk->name, m->dst.name);
+	disk->dst_node = str_dup(dst->node);
+	disk->dst_size = dst->virtual_size;
+	disk->dst_actual_size = dst->actual_size;
+	look_at_path(m, disk, dst);
+	look_at_size(m, disk);
+	look_for_same_file(m, disk);
+}
+
+/* -1 when the QEMU could not be looked at. */
+static int look_at_qemu(struct migration *m, struct err *err)
+{
+	if (side_open_dst(m, err) < 0 || qmp_caps_query(m->dst.qmp, &m->dst.caps, err) < 0 ||
+	    qmp_drives_query(m->dst.qmp, &m->dst.drives, err) < 0)
+		return -1;
+	look_at_state(m);
+	look_at_exports(m);
+	for (size_t i = 0; i < m->disks.count; i++)
+		pair(m, &m->disks.list[i]);
+	look_at_space(m);
+	return 0;
+}
+
+int look_at_destination(struct migration *m, struct err *err)
+{
+	struct err local;
+
+	if (look_at_qemu(m, &local) == 0)
+		return 0;
+	problems_add(&m->problems, "%s%s", local.text,
+		     m->dst.qmp || local.kind == ERR_TIMEOUT || m->opt->start
+			     ? ""
+			     : "; start its QEMU with -incoming defer -S, or give --start COMMAND");
+	if (local.kind == ERR_INTERRUPTED)
+		*err = local;
+	return local.kind == ERR_INTERRUPTED ? -1 : 0;
+}

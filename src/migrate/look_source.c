@@ -1,0 +1,139 @@
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "migrate/look.h"
+
+static void look_at_state(struct migration *m)
+{
+	struct err err;
+
+	if (qmp_status_query(m->src.qmp, &m->src.status, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (!m->src.status.running && !str_eq(m->src.status.state, "paused") &&
+		 !str_eq(m->src.status.state, "prelaunch"))
+		problems_add(&m->problems,
+			     "source: the guest is neither running nor paused but \"%s\"%s",
+			     m->src.status.state,
+			     str_eq(m->src.status.state, "suspended")
+				     ? "; wake it first (system_wakeup)"
+				     : "");
+}
+
+static void look_at_jobs(struct migration *m)
+{
+	_autofree_ char *job = NULL;
+	struct err err;
+
+	if (qmp_any_job(m->src.qmp, &job, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (job)
+		problems_add(&m->problems,
+			     "source: block job \"%s\" is active; wait for its end, or end it "
+			     "with block-job-cancel",
+			     job);
+}
+
+static void look_at_migration(struct migration *m)
+{
+	struct qmp_migration now;
+	struct err err;
+
+	if (qmp_migration_query(m->src.qmp, &now, &err) < 0) {
+		problems_add(&m->problems, "%s", err.text);
+		return;
+	}
+	if (qmp_migration_active(now.status))
+		problems_add(&m->problems,
+			     "source: a migration is under way already (\"%s\"); wait for its "
+			     "end, or end it with migrate_cancel",
+			     now.status);
+	if (now.blocked[0])
+		problems_add(&m->problems, "source: QEMU cannot migrate this guest: %s",
+			     now.blocked);
+}
+
+/* The mirror that is possible and wanted; --mirror=blockdev where it is not is refused. */
+static void look_at_abilities(struct migration *m)
+{
+	const struct qmp_caps *caps = &m->src.caps;
+	bool blockdev = qmp_can(caps, QMP_BLOCKDEV_MIRROR) && qmp_can(caps, QMP_BLOCKDEV_ADD);
+
+	if (m->opt->mirror == MIRROR_BLOCKDEV && !blockdev)
+		problems_add(&m->problems, "source: this QEMU has no blockdev-mirror; leave "
+					   "--mirror=blockdev out");
+	if (m->opt->mirror == MIRROR_DRIVE && !qmp_can(caps, QMP_DRIVE_MIRROR))
+		problems_add(&m->problems, "source: this QEMU has no drive-mirror; leave "
+					   "--mirror=drive out");
+	if (!blockdev && !qmp_can(caps, QMP_DRIVE_MIRROR))
+		problems_add(&m->problems,
+			     "source: this QEMU has neither blockdev-mirror nor drive-mirror");
+	if (!qmp_can(caps, QMP_MIG_PAUSE) || !qmp_can(caps, QMP_MIGRATE_CONTINUE) ||
+	    !qmp_can(caps, QMP_MIG_EVENTS))
+		problems_add(&m->problems, "source: this QEMU has no pause-before-switchover "
+					   "(it came with 2.11): its mirrors cannot be ended "
+					   "safely");
+}
+
+/* The directory that relative image names are relative to. */
+static void find_cwd(struct migration *m)
+{
+	_autofree_ char *link = str_printf("/proc/%d/cwd", (int)m->src_pid);
+	char path[4096];
+	ssize_t n = m->src_pid ? readlink(link, path, sizeof(path) - 1) : -1;
+
+	if (n > 0)
+		m->src_cwd = str_printf("%.*s", (int)n, path);
+}
+
+/* A path of the source's QEMU as this process can open it, whatever mount namespace or
+ * chroot that QEMU lives in. */
+char *source_path(const struct migration *m, const char *path)
+{
+	_autofree_ char *through = str_printf("/proc/%d/root%s", (int)m->src_pid, path);
+
+	return m->src_pid && access(through, F_OK) == 0 ? str_take(&through) : str_dup(path);
+}
+
+static void look_at_file(struct migration *m, struct disk *disk)
+{
+	_autofree_ char *path = disk->src_path ? source_path(m, disk->src_path) : NULL;
+	struct file_info info;
+	struct err err;
+
+	disk->mode = 0600;
+	if (!path)
+		return;
+	if (host_file_info(m->here, path, &info, &err) < 0 || info.kind == FILE_ABSENT)
+		return; /* seen by QEMU only; it has it open, that is enough */
+	if (info.kind == FILE_REGULAR)
+		disk->mode = info.mode;
+}
+
+int look_at_source(struct migration *m, struct err *err)
+{
+	struct err local;
+
+	if (side_open_src(m, &local) < 0) {
+		problems_add(&m->problems, "%s", local.text);
+		if (local.kind == ERR_INTERRUPTED)
+			*err = local;
+		return local.kind == ERR_INTERRUPTED ? -1 : 0;
+	}
+	if (qmp_caps_query(m->src.qmp, &m->src.caps, &local) < 0 ||
+	    qmp_identity_query(m->src.qmp, &m->guest, &local) < 0 ||
+	    qmp_drives_query(m->src.qmp, &m->src.drives, &local) < 0) {
+		problems_add(&m->problems, "%s", local.text);
+		return 0;
+	}
+	look_at_state(m);
+	look_at_jobs(m);
+	look_at_migration(m);
+	look_at_abilities(m);
+	find_cwd(m);
+	disks_choose(&m->disks, &m->src.drives, m->opt, m->src_cwd, &m->problems, &m->left_out);
+	for (size_t i = 0; i < m->disks.count; i++)
+		look_at_file(m, &m->disks.list[i]);
+	return 0;
+}

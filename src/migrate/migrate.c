@@ -1,0 +1,49 @@
+#include "migrate/migrate.h"
+
+#include <stdlib.h>
+
+#include "base/str.h"
+
+struct migration *migration_new(struct loop *loop, const struct options *opt,
+				const struct report *report)
+{
+	struct migration *m = mem_zalloc(1, sizeof(*m));
+
+	m->loop = loop;
+	m->opt = opt;
+	m->report = report;
+	m->here = host_local(loop, opt->timeouts.connect_ms);
+	m->src.m = m->dst.m = m;
+	m->src.name = "source";
+	m->dst.name = opt->dst.host ? opt->dst.host : "destination";
+	return m;
+}
+
+void migration_free(struct migration *m)
+{
+	if (!m)
+		return;
+	qmp_forget(m->stop_status);
+	qmp_close(m->src.qmp);
+	qmp_close(m->dst.qmp);
+	host_close(m->host);
+	host_close(m->here);
+	disks_deinit(&m->disks);
+	qmp_drives_deinit(&m->src.drives);
+	qmp_drives_deinit(&m->dst.drives);
+	problems_deinit(&m->problems);
+	problems_deinit(&m->left_out);
+	problems_deinit(&m->left_behind);
+	free(m->src_cwd);
+	free(m);
+}
+
+int migration_check(struct migration *m, struct err *err)
+{
+	return steps_run(m, PHASE_BEGIN, PHASE_BEGIN, err);
+}
+
+int migration_run(struct migration *m, struct err *err)
+{
+	return steps_run(m, PHASE_BEGIN, PHASE_CONFIRM, err);
+}

@@ -1,0 +1,95 @@
+/* One migration under way: both sides, the disks, and what the two QEMUs have told so
+ * far. Seen by the steps only; others use migrate.h.
+ */
+#ifndef VMFERRY_MIGRATE_MIGRATION_H
+#define VMFERRY_MIGRATE_MIGRATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/loop.h"
+#include "migrate/disk.h"
+#include "migrate/host.h"
+#include "migrate/options.h"
+#include "migrate/problems.h"
+#include "migrate/report.h"
+#include "qmp/block.h"
+#include "qmp/caps.h"
+#include "qmp/drives.h"
+#include "qmp/migration.h"
+
+#define STEPS_MAX 32
+
+/* One of the two QEMUs. */
+struct side {
+	struct migration *m;
+	const char *name; /* for words: "source", or the destination's host */
+	struct qmp *qmp;  /* NULL while not connected */
+	struct qmp_caps caps;
+	struct qmp_status status; /* as it was looked at */
+	struct qmp_drives drives;
+
+	/* What its events told. */
+	char migration_status[32]; /* of the last MIGRATION event */
+	bool stopped;              /* STOP came; source: since `migrate` */
+	bool resumed;              /* RESUME came */
+};
+
+/* Where the destination listens: prepare's answer to the source. */
+struct listening {
+	const char *address;
+	int nbd_port; /* 0: not yet */
+	int ram_port;
+};
+
+struct migration {
+	struct loop *loop;
+	const struct options *opt;
+	const struct report *report;
+	struct host *here; /* the source's host */
+	struct host *host; /* the destination's; NULL while not connected */
+	struct side src, dst;
+	struct qmp_identity guest;
+	pid_t src_pid; /* of the source's QEMU, 0 when not known */
+	char *src_cwd;
+	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
+	struct disks disks;
+	struct listening listening;
+	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
+
+	struct problems problems;    /* objections, while it was looked at */
+	struct problems left_out;    /* drives that do not move, and why */
+	struct problems left_behind; /* what an undo could not undo */
+
+	bool begun[STEPS_MAX];     /* by row of the table of steps */
+	bool migrating;            /* `migrate` was sent */
+	bool detaching;            /* the mirrors are being ended by us */
+	bool started_dst;          /* --start was run by us */
+	bool dst_quit;             /* we have ended the destination's QEMU */
+	bool switched;             /* `cont` was sent to the destination: no way back */
+	bool nbd_started;          /* the NBD server over there is ours */
+	bool incoming;             /* migrate-incoming was sent: that QEMU can wait only once */
+	unsigned capabilities_set; /* bit i: row i of the table in capabilities.c, set by us */
+	int64_t stopped_ms, resumed_ms;       /* loop_now_ms() of STOP here and RESUME over there */
+	struct qmp_parameters src_parameters; /* as they were */
+	bool parameters_set;
+};
+
+/* Opens QMP on a side. */
+int side_open_src(struct migration *m, struct err *err);
+int side_open_dst(struct migration *m, struct err *err);
+
+/* Waits, in the loop, until @done(@m) is true. Ends early with an error when a mirror has
+ * failed, or the connection to a QEMU has ended. */
+int migration_await(struct migration *m, const char *what, int64_t timeout_ms,
+		    bool (*done)(struct migration *m), struct err *err);
+
+/* As migration_await, for an undo: only the end of @side's own connection ends it early. */
+int side_await(struct side *side, const char *what, int64_t timeout_ms,
+	       bool (*done)(struct migration *m), struct err *err);
+
+void migration_note(struct migration *m, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,43 @@
+/* What the user asked for. Filled by cli, only read afterwards; strings are cli's. */
+#ifndef VMFERRY_MIGRATE_OPTIONS_H
+#define VMFERRY_MIGRATE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migrate/destination.h"
+#include "ssh/ssh.h"
+
+enum mirror_method {
+	MIRROR_AUTO, /* blockdev-mirror where QEMU has what it needs, else drive-mirror */
+	MIRROR_BLOCKDEV,
+	MIRROR_DRIVE,
+};
+
+struct timeouts {
+	int64_t connect_ms;    /* SSH, a monitor's greeting, a data port */
+	int64_t answer_ms;     /* one QMP command, one SSH request */
+	int64_t start_ms;      /* --start, until the monitor answers */
+	int64_t stall_ms;      /* no progress of disks or RAM for so long */
+	int64_t switchover_ms; /* each wait while the guest is stopped */
+};
+
+struct options {
+	const char *source; /* path of the QMP socket */
+	struct destination dst;
+	const char *const *disks; /* NAME or NAME=PATH; NULL-terminated, NULL: all */
+	const char *const *maps;  /* SRCPREFIX=DSTPREFIX; NULL-terminated, NULL: none */
+	const char *start;        /* shell command that starts the waiting QEMU, or NULL */
+	enum mirror_method mirror;
+	bool fast;                  /* copy as fast as the machine can */
+	uint64_t bandwidth;         /* bytes/s in total, 0: no limit */
+	uint64_t downtime_limit_ms; /* 0: as QEMU has it */
+	const char *data_address;   /* NULL: the address SSH reached */
+	int port_low, port_high;
+	bool keep_source;
+	struct timeouts timeouts;
+	struct ssh_target ssh;
+};
+
+#endif

@@ -1,0 +1,63 @@
+/* Whether the destination's QEMU is there, asked when something went wrong: the connection
+ * may be what failed, so it is made anew first. "Gone" is only said when its host answers
+ * and nothing listens where its monitor was; QEMU closes the monitor after its disks.
+ */
+#include "migrate/step_functions.h"
+
+enum presence {
+	PRESENCE_ERROR = -1, /* cannot be known */
+	PRESENCE_GONE,       /* its host answers, and nothing listens on the monitor's path */
+	PRESENCE_THERE,      /* m->dst.qmp is connected */
+};
+
+/* Whether the destination's QEMU is there, with the connections made anew if needed. */
+static enum presence presence_of_destination(struct migration *m, struct err *err)
+{
+	struct file_info info;
+	struct stream *stream;
+
+	if (qmp_alive(m->dst.qmp))
+		return PRESENCE_THERE;
+	qmp_close(m->dst.qmp);
+	m->dst.qmp = NULL;
+	if (host_file_info(m->host, "/", &info, NULL) < 0 && host_reopen(m->host, err) < 0)
+		return PRESENCE_ERROR;
+	stream = host_unix_stream(m->host, m->opt->dst.socket, err);
+	if (!stream)
+		return err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT ? PRESENCE_ERROR
+									   : PRESENCE_GONE;
+	stream_close(stream);
+	return side_open_dst(m, err) < 0 ? PRESENCE_ERROR : PRESENCE_THERE;
+}
+
+int reach_destination(struct migration *m, struct err *err)
+{
+	enum presence presence = m->dst_quit ? PRESENCE_GONE : presence_of_destination(m, err);
+
+	if (presence == PRESENCE_ERROR)
+		return err_wrap(err, "%s: its QEMU cannot be asked (%s)", m->dst.name,
+				m->opt->dst.socket);
+	m->dst_quit = presence == PRESENCE_GONE;
+	return 0;
+}
+
+static bool dst_closed(void *arg)
+{
+	struct migration *m = arg;
+
+	return !qmp_alive(m->dst.qmp);
+}
+
+int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (reach_destination(m, err) < 0)
+		return -1;
+	if (m->dst_quit)
+		return 0;
+	if (qmp_quit(m->dst.qmp, err) < 0 ||
+	    loop_await(m->loop, "the end of the destination's QEMU", timeout_ms, dst_closed, m,
+		       err) < 0)
+		return -1;
+	m->dst_quit = true;
+	return 0;
+}

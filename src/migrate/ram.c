@@ -1,0 +1,202 @@
+/* RAM and the switchover. While the guest is stopped - from the end of step_ram to the
+ * RESUME that step_run waits for - nothing is asked that is not needed: what may run side
+ * by side is sent side by side, and every wait is for an event.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "migrate/progress.h"
+#include "migrate/step_functions.h"
+
+int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	bool keep = qmp_can(&m->dst.caps, QMP_INCOMING_KEEP);
+
+	(void)timeout_ms;
+	m->incoming = true;
+	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
+		if (port == m->listening.nbd_port)
+			continue;
+		if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, port, keep, err) == 0) {
+			m->listening.ram_port = port;
+			return 0;
+		}
+		if (err->kind != ERR_QMP || !strstr(err->text, "Address already in use"))
+			return -1;
+	}
+	return err_set(err, ERR_FAILED,
+		       "%s: no port from %d to %d is free there for RAM; name "
+		       "others with --ports LOW-HIGH",
+		       m->dst.name, m->opt->port_low, m->opt->port_high);
+}
+
+/* A QEMU can wait for a migration only once in its life: this one is of no more use. */
+int undo_listen(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (!m->incoming)
+		return 0;
+	if (end_destination(m, timeout_ms, err) < 0)
+		return -1;
+	m->incoming = false;
+	if (!m->opt->start)
+		migration_note(
+			m,
+			"%s: its waiting QEMU was ended, for it can wait only once; start it "
+			"again before the next try",
+			m->dst.name);
+	return 0;
+}
+
+static bool src_status_is(const struct migration *m, const char *status)
+{
+	return str_eq(m->src.migration_status, status);
+}
+
+static bool src_failed(const struct migration *m)
+{
+	return src_status_is(m, "failed") || src_status_is(m, "cancelled");
+}
+
+static bool cpus_stopped_or_failed(struct migration *m)
+{
+	return src_status_is(m, "pre-switchover") || src_failed(m);
+}
+
+/* QEMU's own words for a migration that failed. */
+static int migration_error(struct migration *m, struct err *err)
+{
+	struct qmp_migration now;
+
+	if (qmp_migration_query(m->src.qmp, &now, err) < 0)
+		return -1;
+	return err_set(err, ERR_FAILED, "QEMU's migration %s%s%s", m->src.migration_status,
+		       now.error[0] ? ": " : "", now.error);
+}
+
+/* Did the guest run until the migration stopped it, or had a user paused it? */
+static int see_who_stopped(struct migration *m, struct err *err)
+{
+	struct qmp_status status;
+	struct qmp_request *request = m->stop_status;
+
+	m->stop_status = NULL;
+	if (!request)
+		return 0;
+	if (qmp_status_take(request, &status, err) < 0)
+		return -1;
+	m->was_running = !str_eq(status.state, "paused");
+	return 0;
+}
+
+int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	struct qmp_status status;
+
+	if (qmp_status_query(m->src.qmp, &status, err) < 0)
+		return -1;
+	m->was_running = status.running;
+	m->src.stopped = m->src.resumed = false;
+	m->src.migration_status[0] = '\0';
+	m->migrating = true;
+	if (qmp_migrate(m->src.qmp, m->listening.address, m->listening.ram_port, err) < 0)
+		return -1;
+	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed,
+			   progress_sample_ram, err) < 0)
+		return -1;
+	if (src_failed(m))
+		return migration_error(m, err);
+	return see_who_stopped(m, err);
+}
+
+static bool src_settled(struct migration *m)
+{
+	return src_failed(m) || src_status_is(m, "completed");
+}
+
+static bool src_runs(struct migration *m)
+{
+	return m->src.resumed;
+}
+
+static int cancel(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	struct qmp_migration now;
+
+	if (qmp_migration_query(m->src.qmp, &now, err) < 0)
+		return -1;
+	snprintf(m->src.migration_status, sizeof(m->src.migration_status), "%s", now.status);
+	if (!qmp_migration_active(now.status))
+		return 0;
+	if (qmp_migrate_cancel(m->src.qmp, err) < 0)
+		return -1;
+	return side_await(&m->src, "the end of the cancelled migration", timeout_ms, src_settled,
+			  err);
+}
+
+/* The destination was never told to run (that is step_run, after which nothing is undone),
+ * so the guest may run here again. QEMU resumes it by itself after a cancelled migration,
+ * not after a completed one. */
+static int take_guest_back(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	struct qmp_status status;
+
+	m->src.resumed = false;
+	if (qmp_status_query(m->src.qmp, &status, err) < 0)
+		return -1;
+	if (status.running || !m->was_running)
+		return 0;
+	if (qmp_finish(qmp_cont_send(m->src.qmp), err) < 0)
+		return -1;
+	return side_await(&m->src, "the guest to run on the source again", timeout_ms, src_runs,
+			  err);
+}
+
+int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (!m->migrating)
+		return 0;
+	if (cancel(m, timeout_ms, err) < 0 || see_who_stopped(m, err) < 0 ||
+	    take_guest_back(m, timeout_ms, err) < 0)
+		return -1;
+	m->migrating = false;
+	return 0;
+}
+
+static bool both_completed_or_failed(struct migration *m)
+{
+	return src_failed(m) || str_eq(m->dst.migration_status, "failed") ||
+	       (src_status_is(m, "completed") && str_eq(m->dst.migration_status, "completed"));
+}
+
+/* The NBD server's end and the rest of the guest's state go side by side: the mirrors have
+ * ended and flushed, and nothing over there runs before `cont`, which comes after both. */
+int step_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	struct qmp_request *stop = m->nbd_started ? qmp_nbd_stop_send(m->dst.qmp) : NULL;
+	struct qmp_request *resume = qmp_migrate_continue_send(m->src.qmp);
+
+	if (qmp_finish(resume, err) < 0) {
+		qmp_forget(stop);
+		return -1;
+	}
+	if (stop && qmp_finish(stop, err) < 0)
+		return -1;
+	m->nbd_started = false;
+	if (migration_await(m, "the end of the migration", timeout_ms, both_completed_or_failed,
+			    err) < 0)
+		return -1;
+	if (!src_status_is(m, "completed"))
+		return migration_error(m, err);
+	if (!str_eq(m->dst.migration_status, "completed"))
+		return err_set(err, ERR_FAILED, "%s: its QEMU could not take the guest in",
+			       m->dst.name);
+	return 0;
+}
+
+/* First the destination's QEMU, which has the guest and waits, then (undo_ram) the source:
+ * if it cannot be reached it still waits for a `cont` that we shall not send. */
+int undo_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	return end_destination(m, timeout_ms, err);
+}

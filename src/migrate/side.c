@@ -1,0 +1,205 @@
+/* The two QEMUs as event sources: what they tell is noted here as it comes in, and
+ * waited for by migration_await() alone.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "migrate/migration.h"
+
+static void on_migration_event(struct side *side, const struct qmp_event *event)
+{
+	if (event->status)
+		snprintf(side->migration_status, sizeof(side->migration_status), "%s",
+			 event->status);
+}
+
+/* Who stopped the source's CPUs, the migration or a user? Its run state tells, if it is
+ * asked at once: "paused" was a user. */
+static void on_stop_event(struct side *side, const struct qmp_event *event)
+{
+	struct migration *m = side->m;
+
+	(void)event;
+	side->stopped = true;
+	if (side != &m->src)
+		return;
+	m->stopped_ms = loop_now_ms();
+	qmp_forget(m->stop_status);
+	m->stop_status = qmp_status_send(side->qmp);
+}
+
+static void on_resume_event(struct side *side, const struct qmp_event *event)
+{
+	(void)event;
+	side->resumed = true;
+	side->m->resumed_ms = loop_now_ms();
+}
+
+static void on_job_ready(struct side *side, const struct qmp_event *event)
+{
+	struct disk *disk = disks_of_job(&side->m->disks, event->job);
+
+	if (disk)
+		disk->ready = true;
+}
+
+static void on_job_end(struct side *side, const struct qmp_event *event)
+{
+	struct disk *disk = disks_of_job(&side->m->disks, event->job);
+
+	if (!disk)
+		return;
+	disk->ended = true;
+	if (event->error)
+		snprintf(disk->error, sizeof(disk->error), "%s", event->error);
+	else if (str_eq(event->name, "BLOCK_JOB_CANCELLED") || !side->m->detaching)
+		snprintf(disk->error, sizeof(disk->error), "somebody ended its job");
+}
+
+static void on_job_status(struct side *side, const struct qmp_event *event)
+{
+	struct disk *disk = disks_of_job(&side->m->disks, event->job);
+
+	if (disk && str_eq(event->status, "concluded"))
+		disk->concluded = true;
+}
+
+static void on_event(void *arg, const struct qmp_event *event)
+{
+	static const struct {
+		const char *name;
+		void (*handle)(struct side *side, const struct qmp_event *event);
+	} handlers[] = {
+		{"MIGRATION", on_migration_event},    {"STOP", on_stop_event},
+		{"RESUME", on_resume_event},          {"BLOCK_JOB_READY", on_job_ready},
+		{"BLOCK_JOB_COMPLETED", on_job_end},  {"BLOCK_JOB_CANCELLED", on_job_end},
+		{"JOB_STATUS_CHANGE", on_job_status},
+	};
+
+	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
+		if (str_eq(event->name, handlers[i].name))
+			handlers[i].handle(arg, event);
+}
+
+static void on_line(void *arg, bool out, const char *text, size_t len)
+{
+	struct side *side = arg;
+
+	side->m->report->line(side->m->report->arg, side->name, out, text, len);
+}
+
+static int side_open(struct migration *m, struct side *side, struct stream *stream, struct err *err)
+{
+	struct qmp_handlers handlers = {
+		.event = on_event,
+		.line = m->report->line ? on_line : NULL,
+		.arg = side,
+	};
+
+	side->m = m;
+	side->qmp = qmp_open(m->loop, stream, side->name, &handlers, m->opt->timeouts.connect_ms,
+			     m->opt->timeouts.answer_ms, err);
+	return side->qmp ? 0 : -1;
+}
+
+int side_open_src(struct migration *m, struct err *err)
+{
+	struct stream *stream =
+		stream_unix(m->loop, m->opt->source, m->opt->timeouts.connect_ms, err);
+
+	if (!stream)
+		return err_wrap(err, "source");
+	m->src_pid = stream_unix_peer(stream);
+	return side_open(m, &m->src, stream, err);
+}
+
+int side_open_dst(struct migration *m, struct err *err)
+{
+	struct stream *stream = host_unix_stream(m->host, m->opt->dst.socket, err);
+
+	if (!stream)
+		return err_wrap(err, "%s", m->dst.name);
+	return side_open(m, &m->dst, stream, err);
+}
+
+/* What ends every wait: true with @err set. */
+static bool has_failed(struct migration *m, struct err *err)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		if (disk->ended && disk->error[0]) {
+			err_set(err, ERR_FAILED, "disk %s: the mirror failed: %s", disk->name,
+				disk->error);
+			return true;
+		}
+	}
+	if (m->src.qmp && !qmp_alive(m->src.qmp)) {
+		err_set(err, ERR_CLOSED, "source: its QEMU closed the connection");
+		return true;
+	}
+	if (m->dst.qmp && !qmp_alive(m->dst.qmp)) {
+		err_set(err, ERR_CLOSED, "%s: the connection to its QEMU was lost", m->dst.name);
+		return true;
+	}
+	return false;
+}
+
+struct waiting {
+	struct migration *m;
+	struct side *only; /* whose connection counts; NULL: everything does */
+	bool (*done)(struct migration *m);
+	struct err *err;
+	bool failed;
+};
+
+static bool done_or_failed(void *arg)
+{
+	struct waiting *w = arg;
+
+	if (w->done(w->m))
+		return true;
+	if (!w->only)
+		w->failed = has_failed(w->m, w->err);
+	else if (!qmp_alive(w->only->qmp))
+		w->failed = err_set(w->err, ERR_CLOSED, "%s: the connection to its QEMU was lost",
+				    w->only->name);
+	return w->failed;
+}
+
+static int await(struct waiting *w, const char *what, int64_t timeout_ms)
+{
+	if (loop_await(w->m->loop, what, timeout_ms, done_or_failed, w, w->err) < 0)
+		return -1;
+	return w->failed ? -1 : 0;
+}
+
+int migration_await(struct migration *m, const char *what, int64_t timeout_ms,
+		    bool (*done)(struct migration *m), struct err *err)
+{
+	struct waiting w = {.m = m, .done = done, .err = err};
+
+	return await(&w, what, timeout_ms);
+}
+
+int side_await(struct side *side, const char *what, int64_t timeout_ms,
+	       bool (*done)(struct migration *m), struct err *err)
+{
+	struct waiting w = {.m = side->m, .only = side, .done = done, .err = err};
+
+	return await(&w, what, timeout_ms);
+}
+
+void migration_note(struct migration *m, const char *fmt, ...)
+{
+	va_list ap;
+	char text[2048];
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	str_sanitize(text);
+	m->report->note(m->report->arg, text);
+}

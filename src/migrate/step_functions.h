@@ -1,0 +1,62 @@
+/* What the rows of the table in steps.c do; each lives in the file of its idea. */
+#ifndef VMFERRY_MIGRATE_STEP_FUNCTIONS_H
+#define VMFERRY_MIGRATE_STEP_FUNCTIONS_H
+
+#include "migrate/migration.h"
+
+#define STEP_FUNCTION(name) int name(struct migration *m, int64_t timeout_ms, struct err *err)
+
+STEP_FUNCTION(step_look);
+
+/* files.c */
+STEP_FUNCTION(step_create);
+STEP_FUNCTION(undo_create);
+
+/* start.c */
+STEP_FUNCTION(step_start);
+STEP_FUNCTION(undo_start);
+STEP_FUNCTION(step_accept);
+
+/* capabilities.c */
+STEP_FUNCTION(step_hold);
+STEP_FUNCTION(undo_hold);
+STEP_FUNCTION(step_settings);
+STEP_FUNCTION(undo_settings);
+
+/* nbd.c */
+STEP_FUNCTION(step_serve);
+STEP_FUNCTION(undo_serve);
+STEP_FUNCTION(step_grow);
+STEP_FUNCTION(step_export);
+STEP_FUNCTION(step_target);
+STEP_FUNCTION(undo_target);
+
+/* mirror.c */
+STEP_FUNCTION(step_mirror);
+STEP_FUNCTION(undo_mirror);
+STEP_FUNCTION(step_copy);
+STEP_FUNCTION(step_sync);
+STEP_FUNCTION(step_detach);
+
+/* ram.c */
+STEP_FUNCTION(step_listen);
+STEP_FUNCTION(undo_listen);
+STEP_FUNCTION(step_ram);
+STEP_FUNCTION(undo_ram);
+STEP_FUNCTION(step_switchover);
+STEP_FUNCTION(undo_switchover);
+
+/* finish.c */
+STEP_FUNCTION(step_run);
+STEP_FUNCTION(step_tidy);
+STEP_FUNCTION(step_end);
+
+/* presence.c: for an undo. 0 with m->dst.qmp connected, or with m->dst_quit set since that
+ * QEMU is gone; -1 when neither can be known. */
+int reach_destination(struct migration *m, struct err *err);
+
+/* Ends the destination's QEMU and sees it gone. Nothing to do when it is gone already;
+ * an error when that cannot be known. */
+int end_destination(struct migration *m, int64_t timeout_ms, struct err *err);
+
+#endif

@@ -1,0 +1,114 @@
+/* The table is the migration: read it from top to bottom. The order is that of a safe
+ * storage migration (measured on QEMU 5.2, 7.2, 10.0 and 11.1):
+ *
+ *  - The mirrors run until the CPUs have stopped and the disks are still active
+ *    (pre-switchover), the only moment at which they can be ended with both sides equal.
+ *  - The NBD server is gone before the destination may run: a writable export and a
+ *    running guest on one image would be two writers.
+ *  - migrate-incoming comes last before `migrate`: a QEMU can wait only once, so until
+ *    then a failure leaves a destination that was there before as it was.
+ *  - Nothing runs over there before `run`, the point of no return: destination QEMUs are
+ *    made to wait for `cont` (step `hold`).
+ */
+#include "migrate/steps.h"
+
+#include <string.h>
+
+#include "migrate/step_functions.h"
+
+/* One of these two stands in every row; an empty reason does not compile. */
+#define UNDO(function) .undo = (function)
+#define NO_UNDO(why) .no_undo = &(why)[0 * sizeof(char[sizeof(why) > 1 ? 1 : -1])]
+
+#define DEADLINE(field) offsetof(struct timeouts, field)
+
+#define STEP(row_name, row_phase, row_run, row_undo, row_deadline, row_waits, row_cancel, words)   \
+	{                                                                                          \
+		.name = (row_name), .phase = (row_phase), .run = (row_run), row_undo,              \
+		.deadline = DEADLINE(row_deadline), .waits = (row_waits),                          \
+		.cancellable = (row_cancel), .meaning = (words),                                   \
+	}
+
+#define WAITS true
+#define ACTS false
+#define CANCELLABLE true
+#define FINAL false
+
+/* clang-format off */
+const struct step steps[] = {
+	STEP("look", PHASE_BEGIN, step_look, NO_UNDO("nothing is changed"),
+	     connect_ms, WAITS, CANCELLABLE,
+	     "look at both sides, choose the disks, object"),
+
+	STEP("create", PHASE_PREPARE, step_create, UNDO(undo_create),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "create the files that the destination lacks"),
+	STEP("start", PHASE_PREPARE, step_start, UNDO(undo_start),
+	     start_ms, WAITS, CANCELLABLE,
+	     "start the waiting QEMU over there (--start)"),
+	STEP("accept", PHASE_PREPARE, step_accept, NO_UNDO("nothing is changed"),
+	     answer_ms, WAITS, CANCELLABLE,
+	     "look at the QEMU that was started"),
+	STEP("hold", PHASE_PREPARE, step_hold, UNDO(undo_hold),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "let the destination wait for us before it runs the guest"),
+	STEP("serve", PHASE_PREPARE, step_serve, UNDO(undo_serve),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "start the NBD server on the destination"),
+	STEP("grow", PHASE_PREPARE, step_grow,
+	     NO_UNDO("the file is the user's; what it held is replaced anyway, and larger does no harm"),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "grow the disks that are smaller over there"),
+	STEP("export", PHASE_PREPARE, step_export, NO_UNDO("the exports go with the NBD server"),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "export each disk, writable"),
+
+	STEP("settings", PHASE_PERFORM, step_settings, UNDO(undo_settings),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "set the source's migration capabilities and limits"),
+	STEP("target", PHASE_PERFORM, step_target, UNDO(undo_target),
+	     connect_ms, ACTS, CANCELLABLE,
+	     "connect the source to each export"),
+	STEP("mirror", PHASE_PERFORM, step_mirror, UNDO(undo_mirror),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "start to mirror every disk"),
+	STEP("copy", PHASE_PERFORM, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
+	     stall_ms, WAITS, CANCELLABLE,
+	     "wait for the steady state of all disks"),
+	STEP("sync", PHASE_PERFORM, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
+	     stall_ms, WAITS, CANCELLABLE,
+	     "let every further write go to both sides at once"),
+	STEP("listen", PHASE_PERFORM, step_listen, UNDO(undo_listen),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "let the destination listen for RAM"),
+	STEP("ram", PHASE_PERFORM, step_ram, UNDO(undo_ram),
+	     stall_ms, WAITS, CANCELLABLE,
+	     "send RAM, until the guest's CPUs are stopped for the switchover"),
+	STEP("detach", PHASE_PERFORM, step_detach, NO_UNDO("the source's disks were complete all the time"),
+	     switchover_ms, ACTS, CANCELLABLE,
+	     "end the mirrors: both sides of every disk are equal now"),
+	STEP("switchover", PHASE_PERFORM, step_switchover, UNDO(undo_switchover),
+	     switchover_ms, ACTS, CANCELLABLE,
+	     "stop the NBD server and send the rest of the guest's state"),
+
+	STEP("run", PHASE_FINISH, step_run, NO_UNDO("the point of no return: the guest may run over there"),
+	     switchover_ms, ACTS, FINAL,
+	     "run the guest on the destination"),
+	STEP("tidy", PHASE_CONFIRM, step_tidy, NO_UNDO("it takes back what the other steps have set"),
+	     answer_ms, ACTS, FINAL,
+	     "take back the settings on both sides"),
+	STEP("end", PHASE_CONFIRM, step_end, NO_UNDO("the guest runs on the destination"),
+	     answer_ms, ACTS, FINAL,
+	     "end the source's QEMU"),
+};
+/* clang-format on */
+
+const size_t steps_count = sizeof(steps) / sizeof(steps[0]);
+_Static_assert(sizeof(steps) / sizeof(steps[0]) <= STEPS_MAX, "struct migration marks each step");
+
+const char *phase_name(enum phase phase)
+{
+	static const char *const names[] = {"begin", "prepare", "perform", "finish", "confirm"};
+
+	return names[phase];
+}
