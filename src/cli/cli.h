@@ -29,6 +29,7 @@ struct cmdline {
 	struct options options;
 	const char **disks, **maps; /* behind options.disks, options.maps */
 	bool json;
+	bool only_check; /* the command is `check` */
 	enum verbosity verbosity;
 	bool help, version;
 	struct {
@@ -48,7 +49,7 @@ void cmdline_help(const char *command, const char *summary);
 struct command {
 	const char *name;
 	const char *summary;
-	int (*run)(const struct cmdline *cmd);
+	int (*run)(struct cmdline *cmd);
 };
 
 extern const struct command command_migrate;

@@ -16,7 +16,7 @@ int exit_code_of(const struct migration *m, const struct err *err)
 	return err->kind == ERR_INTERRUPTED ? EXIT_INTERRUPTED : EXIT_FAILED;
 }
 
-static int run(const struct cmdline *cmd, bool only_check)
+static int run(struct cmdline *cmd)
 {
 	struct show *show = cmd->json ? show_json_new(cmd) : show_text_new(cmd);
 	struct migration *m = NULL;
@@ -30,9 +30,9 @@ static int run(const struct cmdline *cmd, bool only_check)
 		return EXIT_FAILED;
 	}
 	m = migration_new(loop, &cmd->options, &show->report);
-	ret = only_check ? migration_check(m, &err) : migration_run(m, &err);
+	ret = cmd->only_check ? migration_check(m, &err) : migration_run(m, &err);
 	code = exit_code_of(m, ret < 0 ? &err : NULL);
-	if (only_check)
+	if (cmd->only_check)
 		show_plan(show, m);
 	show_end(show, m, ret < 0 ? &err : NULL, code);
 	migration_free(m);
@@ -41,14 +41,15 @@ static int run(const struct cmdline *cmd, bool only_check)
 	return code;
 }
 
-static int run_migrate(const struct cmdline *cmd)
+static int run_migrate(struct cmdline *cmd)
 {
-	return run(cmd, false);
+	return run(cmd);
 }
 
-static int run_check(const struct cmdline *cmd)
+static int run_check(struct cmdline *cmd)
 {
-	return run(cmd, true);
+	cmd->only_check = true;
+	return run(cmd);
 }
 
 const struct command command_migrate = {

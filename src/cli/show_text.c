@@ -16,10 +16,10 @@ struct show_text {
 	struct show show;
 	enum verbosity verbosity;
 	bool terminal;
+	bool steps;       /* shown as they begin */
 	size_t lines;     /* of progress on the terminal, above the cursor */
 	int64_t plain_ms; /* when progress was last printed as plain lines */
 	int64_t begun_ms;
-	uint64_t copied_bytes; /* of the disks, as last seen */
 };
 
 /* Takes the progress lines off the terminal, so that a message can stand there. */
@@ -40,7 +40,7 @@ static void on_step(void *arg, const struct step *step, enum step_state state)
 	struct show_text *t = arg;
 	_autofree_ char *text = NULL;
 
-	if (t->verbosity == QUIET)
+	if (t->verbosity == QUIET || !t->steps)
 		return;
 	if (state == STEP_BEGUN)
 		text = str_printf("%s: %s", step->name, step->meaning);
@@ -155,6 +155,12 @@ static void say_all(struct show_text *t, const char *prefix, const struct proble
 	}
 }
 
+/* How the guest is called in a sentence: its name, else its monitor. */
+static const char *guest_of(const struct migration *m)
+{
+	return m->guest.name[0] ? m->guest.name : m->opt->source;
+}
+
 static void say_done(struct show_text *t, const struct migration *m)
 {
 	_autofree_ char *text = NULL;
@@ -179,12 +185,13 @@ static void say_error(struct show_text *t, const struct migration *m, const stru
 	_autofree_ char *text = NULL;
 
 	if (code == EXIT_REFUSED)
-		text = str_printf("refused, nothing was changed (%zu objection%s)",
+		text = str_printf("%s: refused, nothing was changed (%zu objection%s)", guest_of(m),
 				  m->problems.count, m->problems.count == 1 ? "" : "s");
+	else if (code == EXIT_HUMAN)
+		text = str_printf("%s: LOOK AT THIS: %s", guest_of(m), err->text);
 	else
-		text = str_printf(
-			"%s%s%s", code == EXIT_HUMAN ? "LOOK AT THIS: " : "", err->text,
-			code == EXIT_HUMAN ? "" : "; undone, the guest is on the source as before");
+		text = str_printf("%s: %s; undone, the guest is on the source as before",
+				  guest_of(m), err->text);
 	say(t, text);
 }
 
@@ -213,6 +220,7 @@ struct show *show_text_new(const struct cmdline *cmd)
 
 	t->verbosity = cmd->verbosity;
 	t->terminal = isatty(STDERR_FILENO);
+	t->steps = !cmd->only_check;
 	t->begun_ms = loop_now_ms();
 	t->show = (struct show){
 		.report = {.step = on_step,

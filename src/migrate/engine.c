@@ -59,7 +59,7 @@ static void undo_all(struct migration *m)
 int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err)
 {
 	for (size_t i = 0; i < steps_count; i++) {
-		if (steps[i].phase < first || steps[i].phase > last)
+		if (steps[i].phase < first || steps[i].phase > last || !step_applies(&steps[i], m))
 			continue;
 		if (run_step(m, &steps[i], err) == 0)
 			continue;

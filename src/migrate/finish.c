@@ -91,6 +91,9 @@ int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
 		note_untidy(m, err);
 	if (!m->opt->keep_source)
 		return 0; /* the source's settings end with it */
+	migration_note(
+		m, "the source's QEMU is kept, stopped: never `cont` it while the guest runs on %s",
+		m->dst.name);
 	if (undo_mirror(m, timeout_ms, err) < 0 || undo_target(m, timeout_ms, err) < 0 ||
 	    undo_settings(m, timeout_ms, err) < 0)
 		note_untidy(m, err);

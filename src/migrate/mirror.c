@@ -69,8 +69,6 @@ int step_copy(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	uint64_t figure;
 
-	if (!m->disks.count)
-		return 0;
 	if (progress_await(m, "the steady state of the disks", timeout_ms, all_ready, sample_copy,
 			   err) < 0)
 		return -1;

@@ -23,8 +23,6 @@ static int no_port(struct migration *m, struct err *err)
 int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	if (!m->disks.count)
-		return 0;
 	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
 		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, err) == 0) {
 			m->nbd_started = true;
@@ -119,8 +117,6 @@ static int probe(struct migration *m, int64_t timeout_ms, struct err *err)
 
 int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (!m->disks.count)
-		return 0;
 	if (probe(m, timeout_ms, err) < 0)
 		return -1;
 	for (size_t i = 0; i < m->disks.count && !uses_drive_mirror(m); i++) {

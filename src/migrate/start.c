@@ -52,8 +52,6 @@ int step_start(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int64_t until_ms = loop_now_ms() + timeout_ms;
 
-	if (!m->opt->start)
-		return 0;
 	m->started_dst = true;
 	if (run_command(m, timeout_ms, err) < 0)
 		return -1;
@@ -73,8 +71,6 @@ int undo_start(struct migration *m, int64_t timeout_ms, struct err *err)
 int step_accept(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	if (!m->opt->start)
-		return 0;
 	if (look_at_destination(m, err) < 0)
 		return -1;
 	if (m->problems.count)

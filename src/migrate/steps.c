@@ -22,13 +22,52 @@
 
 #define DEADLINE(field) offsetof(struct timeouts, field)
 
-#define STEP(row_name, row_phase, row_run, row_undo, row_deadline, row_waits, row_cancel, words)   \
+#define STEP(row_name, row_phase, row_applies, row_run, row_undo, row_deadline, row_waits,         \
+	     row_cancel, words)                                                                    \
 	{                                                                                          \
-		.name = (row_name), .phase = (row_phase), .run = (row_run), row_undo,              \
-		.deadline = DEADLINE(row_deadline), .waits = (row_waits),                          \
-		.cancellable = (row_cancel), .meaning = (words),                                   \
+		.name = (row_name), .phase = (row_phase), .applies = (row_applies),                \
+		.run = (row_run), row_undo, .deadline = DEADLINE(row_deadline),                    \
+		.waits = (row_waits), .cancellable = (row_cancel), .meaning = (words),             \
 	}
 
+static bool with_start(const struct migration *m)
+{
+	return m->opt->start;
+}
+
+static bool with_files_to_create(const struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].fate == DISK_CREATE)
+			return true;
+	return false;
+}
+
+static bool with_disks(const struct migration *m)
+{
+	return m->disks.count;
+}
+
+static bool with_smaller_disks(const struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].dst_node &&
+		    m->disks.list[i].dst_size < m->disks.list[i].src->virtual_size)
+			return true;
+	return false;
+}
+
+static bool with_later_sync(const struct migration *m)
+{
+	return m->disks.count && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
+}
+
+static bool without_keep_source(const struct migration *m)
+{
+	return !m->opt->keep_source;
+}
+
+#define ALWAYS NULL
 #define WAITS true
 #define ACTS false
 #define CANCELLABLE true
@@ -36,68 +75,68 @@
 
 /* clang-format off */
 const struct step steps[] = {
-	STEP("look", PHASE_BEGIN, step_look, NO_UNDO("nothing is changed"),
+	STEP("look", PHASE_BEGIN, ALWAYS, step_look, NO_UNDO("nothing is changed"),
 	     connect_ms, WAITS, CANCELLABLE,
 	     "look at both sides, choose the disks, object"),
 
-	STEP("create", PHASE_PREPARE, step_create, UNDO(undo_create),
+	STEP("create", PHASE_PREPARE, with_files_to_create, step_create, UNDO(undo_create),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "create the files that the destination lacks"),
-	STEP("start", PHASE_PREPARE, step_start, UNDO(undo_start),
+	STEP("start", PHASE_PREPARE, with_start, step_start, UNDO(undo_start),
 	     start_ms, WAITS, CANCELLABLE,
 	     "start the waiting QEMU over there (--start)"),
-	STEP("accept", PHASE_PREPARE, step_accept, NO_UNDO("nothing is changed"),
+	STEP("accept", PHASE_PREPARE, with_start, step_accept, NO_UNDO("nothing is changed"),
 	     answer_ms, WAITS, CANCELLABLE,
 	     "look at the QEMU that was started"),
-	STEP("hold", PHASE_PREPARE, step_hold, UNDO(undo_hold),
+	STEP("hold", PHASE_PREPARE, ALWAYS, step_hold, UNDO(undo_hold),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "let the destination wait for us before it runs the guest"),
-	STEP("serve", PHASE_PREPARE, step_serve, UNDO(undo_serve),
+	STEP("serve", PHASE_PREPARE, with_disks, step_serve, UNDO(undo_serve),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "start the NBD server on the destination"),
-	STEP("grow", PHASE_PREPARE, step_grow,
+	STEP("grow", PHASE_PREPARE, with_smaller_disks, step_grow,
 	     NO_UNDO("the file is the user's; what it held is replaced anyway, and larger does no harm"),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "grow the disks that are smaller over there"),
-	STEP("export", PHASE_PREPARE, step_export, NO_UNDO("the exports go with the NBD server"),
+	STEP("export", PHASE_PREPARE, with_disks, step_export, NO_UNDO("the exports go with the NBD server"),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "export each disk, writable"),
 
-	STEP("settings", PHASE_PERFORM, step_settings, UNDO(undo_settings),
+	STEP("settings", PHASE_PERFORM, ALWAYS, step_settings, UNDO(undo_settings),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "set the source's migration capabilities and limits"),
-	STEP("target", PHASE_PERFORM, step_target, UNDO(undo_target),
+	STEP("target", PHASE_PERFORM, with_disks, step_target, UNDO(undo_target),
 	     connect_ms, ACTS, CANCELLABLE,
 	     "connect the source to each export"),
-	STEP("mirror", PHASE_PERFORM, step_mirror, UNDO(undo_mirror),
+	STEP("mirror", PHASE_PERFORM, with_disks, step_mirror, UNDO(undo_mirror),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "start to mirror every disk"),
-	STEP("copy", PHASE_PERFORM, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
+	STEP("copy", PHASE_PERFORM, with_disks, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "wait for the steady state of all disks"),
-	STEP("sync", PHASE_PERFORM, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
+	STEP("sync", PHASE_PERFORM, with_later_sync, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "let every further write go to both sides at once"),
-	STEP("listen", PHASE_PERFORM, step_listen, UNDO(undo_listen),
+	STEP("listen", PHASE_PERFORM, ALWAYS, step_listen, UNDO(undo_listen),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "let the destination listen for RAM"),
-	STEP("ram", PHASE_PERFORM, step_ram, UNDO(undo_ram),
+	STEP("ram", PHASE_PERFORM, ALWAYS, step_ram, UNDO(undo_ram),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "send RAM, until the guest's CPUs are stopped for the switchover"),
-	STEP("detach", PHASE_PERFORM, step_detach, NO_UNDO("the source's disks were complete all the time"),
+	STEP("detach", PHASE_PERFORM, with_disks, step_detach, NO_UNDO("the source's disks were complete all the time"),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "end the mirrors: both sides of every disk are equal now"),
-	STEP("switchover", PHASE_PERFORM, step_switchover, UNDO(undo_switchover),
+	STEP("switchover", PHASE_PERFORM, ALWAYS, step_switchover, UNDO(undo_switchover),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "stop the NBD server and send the rest of the guest's state"),
 
-	STEP("run", PHASE_FINISH, step_run, NO_UNDO("the point of no return: the guest may run over there"),
+	STEP("run", PHASE_FINISH, ALWAYS, step_run, NO_UNDO("the point of no return: the guest may run over there"),
 	     switchover_ms, ACTS, FINAL,
 	     "run the guest on the destination"),
-	STEP("tidy", PHASE_CONFIRM, step_tidy, NO_UNDO("it takes back what the other steps have set"),
+	STEP("tidy", PHASE_CONFIRM, ALWAYS, step_tidy, NO_UNDO("it takes back what the other steps have set"),
 	     answer_ms, ACTS, FINAL,
 	     "take back the settings on both sides"),
-	STEP("end", PHASE_CONFIRM, step_end, NO_UNDO("the guest runs on the destination"),
+	STEP("end", PHASE_CONFIRM, without_keep_source, step_end, NO_UNDO("the guest runs on the destination"),
 	     answer_ms, ACTS, FINAL,
 	     "end the source's QEMU"),
 };
@@ -111,4 +150,9 @@ const char *phase_name(enum phase phase)
 	static const char *const names[] = {"begin", "prepare", "perform", "finish", "confirm"};
 
 	return names[phase];
+}
+
+bool step_applies(const struct step *step, const struct migration *m)
+{
+	return !step->applies || step->applies(m);
 }

@@ -29,13 +29,17 @@ struct step {
 	 * one whose end was not seen: it looks before it acts. */
 	int (*undo)(struct migration *m, int64_t timeout_ms, struct err *err);
 	const char *no_undo; /* why there is nothing to take back; set exactly when undo is not */
-	size_t deadline;     /* offset of the row's deadline in struct timeouts */
-	bool waits;          /* a signal ends its run early; else the run is seen through */
-	bool cancellable;    /* until here the guest can be taken back to the source */
+	/* Whether this migration needs it; NULL: always. Asked when its turn comes. */
+	bool (*applies)(const struct migration *m);
+	size_t deadline;  /* offset of the row's deadline in struct timeouts */
+	bool waits;       /* a signal ends its run early; else the run is seen through */
+	bool cancellable; /* until here the guest can be taken back to the source */
 };
 
 extern const struct step steps[];
 extern const size_t steps_count;
+
+bool step_applies(const struct step *step, const struct migration *m);
 
 const char *phase_name(enum phase phase);
 
