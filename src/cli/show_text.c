@@ -142,8 +142,13 @@ static void on_plan(struct show *show, const struct migration *m)
 	       m->opt->port_high);
 	if (m->opt->start)
 		printf("start on %s: %s\n", m->dst.name, m->opt->start);
-	printf("afterwards: the source's QEMU %s\n",
-	       m->opt->keep_source ? "is kept, stopped" : "ends");
+	printf("steps:
+");
+	for (size_t i = 0; i < steps_count; i++)
+		if (step_applies(&steps[i], m))
+			printf("  %-8s %-11s %s
+", phase_name(steps[i].phase), steps[i].name,
+			       steps[i].meaning);
 }
 
 static void say_all(struct show_text *t, const char *prefix, const struct problems *problems)
