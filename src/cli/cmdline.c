@@ -319,7 +319,8 @@ static void set_defaults(struct cmdline *cmd)
 					 .answer_ms = 30000,
 					 .start_ms = 60000,
 					 .stall_ms = 60000,
-					 .switchover_ms = 30000}},
+					 .switchover_ms = 30000},
+			    .halt_before = getenv("VMFERRY_TEST_HALT_BEFORE")},
 	};
 }
 

@@ -108,6 +108,18 @@ static void plan_disk(const struct disk *disk)
 	print_line(&b);
 }
 
+static void plan_step(const struct step *step)
+{
+	_cleanup_buf_ struct buf b = {0};
+
+	begin(&b, "planned_step");
+	add_string(&b, "step", step->name);
+	add_string(&b, "phase", phase_name(step->phase));
+	add_string(&b, "meaning", step->meaning);
+	add_bool(&b, "cancellable", step->cancellable);
+	print_line(&b);
+}
+
 static void on_plan(struct show *show, const struct migration *m)
 {
 	_cleanup_buf_ struct buf b = {0};
@@ -127,6 +139,9 @@ static void on_plan(struct show *show, const struct migration *m)
 		plan_disk(&m->disks.list[i]);
 	for (size_t i = 0; i < m->left_out.count; i++)
 		text_line("left_out", m->left_out.list[i]);
+	for (size_t i = 0; i < steps_count; i++)
+		if (step_applies(&steps[i], m))
+			plan_step(&steps[i]);
 }
 
 static void on_end(struct show *show, const struct migration *m, const struct err *err, int code)

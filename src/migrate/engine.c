@@ -1,5 +1,7 @@
+#include <signal.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "migrate/migration.h"
 #include "migrate/steps.h"
 
@@ -16,10 +18,18 @@ static void tell(const struct migration *m, const struct step *step, enum step_s
 	m->report->step(m->report->arg, step, state);
 }
 
+/* A test that wants a fault at a certain moment finds us stopped there. */
+static void halt_for_test(const struct migration *m, const struct step *step)
+{
+	if (m->opt->halt_before && str_eq(m->opt->halt_before, step->name))
+		raise(SIGSTOP);
+}
+
 static int run_step(struct migration *m, const struct step *step, struct err *err)
 {
 	int ret;
 
+	halt_for_test(m, step);
 	if (step->cancellable && loop_signal(m->loop))
 		return err_set(err, ERR_INTERRUPTED, "interrupted");
 	tell(m, step, STEP_BEGUN);

@@ -37,6 +37,7 @@ struct options {
 	int port_low, port_high;
 	bool keep_source;
 	struct timeouts timeouts;
+	const char *halt_before; /* for tests: SIGSTOP ourselves before this step, or NULL */
 	struct ssh_target ssh;
 };
 
