@@ -27,7 +27,7 @@ struct ssh_target {
 	const char *host; /* name, alias of ssh_config, IPv4 or IPv6 literal without brackets */
 	const char *user;
 	int port;
-	const char *identity;    /* -i FILE: then only this key, no agent */
+	const char *identity;    /* -i FILE: then only this key, of the agent or of the file */
 	const char *config;      /* -F FILE */
 	const char *known_hosts; /* --known-hosts FILE: then only this file */
 	int64_t connect_timeout_ms;
@@ -35,7 +35,8 @@ struct ssh_target {
 };
 
 /* Connects, checks the host's key against known_hosts, authenticates (agent, then
- * key files). NULL with @err, whose text names the host and the way out. */
+ * key files). Always strict: an unknown host key is refused, whatever
+ * StrictHostKeyChecking says. NULL with @err, whose text names the host and the way out. */
 struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct err *err);
 
 /* Says goodbye if that is possible at once, frees. Streams of the session must have
@@ -50,9 +51,11 @@ const char *ssh_peer_address(const struct ssh *ssh);
  * direct-streamlocal@openssh.com (OpenSSH's PROTOCOL, 2.4). */
 struct stream *ssh_unix_stream(struct ssh *ssh, const char *path, struct err *err);
 
-/* Runs @command by the login shell of the other host, stdin empty, and waits for its
- * end. 0 when it ran and ended, whatever its status. The output is the caller's to
- * deinit, also after an error. */
+/* Runs @command, one line of POSIX shell, by /bin/sh of the other host, stdin empty, and
+ * waits for its end; what it leaves running in the background is not waited for. 0 when it
+ * ran and ended, whatever its status. Each output is cut at PROCESS_OUTPUT_MAX. When
+ * @timeout_ms pass or a signal comes, the channel is closed; what still runs over there
+ * then is not known. The output is the caller's to deinit, also after an error. */
 int ssh_command(struct ssh *ssh, const char *command, int64_t timeout_ms,
 		struct process_output *output, struct err *err);
 

@@ -1,0 +1,38 @@
+/* What ssh(1) would do for a host, as far as it matters here: the answer of `ssh -G`, so
+ * that aliases, Match blocks and includes of ssh_config(5) mean the same to both. */
+#ifndef VMFERRY_SSH_CONFIG_H
+#define VMFERRY_SSH_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "ssh/ssh.h"
+
+struct ssh_names {
+	char **name;
+	size_t count;
+};
+
+struct ssh_config {
+	char *hostname; /* to connect to */
+	char *key_name; /* HostKeyAlias: the name in known_hosts; NULL: the hostname */
+	char *user;
+	int port;
+	int family; /* AF_UNSPEC, AF_INET, AF_INET6 */
+	int64_t connect_timeout_ms;
+	bool identities_only; /* of the agent's keys only those of `identities` */
+	char *agent;          /* its socket; NULL: none is used */
+	struct ssh_names identities;
+	struct ssh_names known_hosts; /* the user's files, then the host's */
+	struct ssh_names global_known_hosts;
+};
+
+/* Asks `ssh -G`, and puts what the user named in @target above it. What cannot be
+ * honoured and would lead elsewhere (ProxyJump, ProxyCommand) is refused. */
+int ssh_config_read(struct ssh_config *config, struct loop *loop, const struct ssh_target *target,
+		    struct err *err);
+void ssh_config_deinit(struct ssh_config *config);
+
+#endif

@@ -1,0 +1,110 @@
+/* One session from its address to the moment requests can be made. */
+#include <netdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "ssh/internal.h"
+
+#define ANSWER_TIMEOUT_MS 30000
+
+static void set_peer(struct ssh *ssh)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	if (getpeername(ssh->fd, (struct sockaddr *)&sa, &len) == 0)
+		getnameinfo((struct sockaddr *)&sa, len, ssh->peer, sizeof(ssh->peer), NULL, 0,
+			    NI_NUMERICHOST);
+}
+
+struct handshake {
+	int rc;
+};
+
+static bool handshake_step(struct ssh *ssh, void *arg)
+{
+	struct handshake *h = arg;
+
+	h->rc = libssh2_session_handshake(ssh->session, ssh->fd);
+	return h->rc != LIBSSH2_ERROR_EAGAIN;
+}
+
+static int handshake(struct ssh *ssh, struct err *err)
+{
+	struct handshake h = {0};
+	char *text = NULL;
+
+	if (ssh_io_run(ssh,
+		       "the server's side of the SSH handshake; does sshd listen on that port?",
+		       handshake_step, &h, err) < 0)
+		return -1;
+	if (h.rc == 0)
+		return 0;
+	libssh2_session_last_error(ssh->session, &text, NULL, 0);
+	if (h.rc == LIBSSH2_ERROR_KEX_FAILURE || h.rc == LIBSSH2_ERROR_METHOD_NONE)
+		return err_set(err, ERR_REFUSED,
+			       "%s: the server and libssh2 %s have no algorithm in common (%s); "
+			       "see KexAlgorithms, HostKeyAlgorithms, Ciphers and MACs of its "
+			       "sshd_config",
+			       ssh->host, libssh2_version(0), text ? text : "");
+	return err_set(err, ERR_FAILED, "%s: the SSH handshake failed: %s", ssh->host,
+		       *ssh->reason ? ssh->reason
+		       : text       ? text
+				    : "no reason known");
+}
+
+/* What is left of the time for connecting. */
+static void set_wait(struct ssh *ssh, int64_t until_ms)
+{
+	int64_t left_ms = until_ms - loop_now_ms();
+
+	ssh->wait_ms = left_ms > 0 ? left_ms : 0;
+}
+
+static int establish(struct ssh *ssh, struct err *err)
+{
+	int64_t until_ms = loop_now_ms() + ssh->config.connect_timeout_ms;
+	int fd = ssh_connect(ssh->loop, ssh->host, &ssh->config, until_ms, err);
+
+	if (fd < 0 || ssh_io_start(ssh, fd, err) < 0 || ssh_hostkey_prefer(ssh, err) < 0)
+		return -1;
+	set_peer(ssh);
+	set_wait(ssh, until_ms);
+	if (handshake(ssh, err) < 0 || ssh_hostkey_check(ssh, err) < 0)
+		return -1;
+	set_wait(ssh, until_ms);
+	return ssh_auth(ssh, err);
+}
+
+struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct err *err)
+{
+	struct ssh *ssh = mem_zalloc(1, sizeof(*ssh));
+
+	ssh->loop = loop;
+	ssh->host = str_dup(target->host);
+	ssh->fd = ssh->kick_fd = -1;
+	if (ssh_config_read(&ssh->config, loop, target, err) < 0 || establish(ssh, err) < 0) {
+		ssh_close(ssh);
+		return NULL;
+	}
+	ssh->established = true;
+	ssh->wait_ms =
+		target->answer_timeout_ms > 0 ? target->answer_timeout_ms : ANSWER_TIMEOUT_MS;
+	return ssh;
+}
+
+void ssh_close(struct ssh *ssh)
+{
+	if (!ssh)
+		return;
+	ssh_io_stop(ssh);
+	ssh_config_deinit(&ssh->config);
+	free(ssh->host);
+	free(ssh);
+}
+
+const char *ssh_peer_address(const struct ssh *ssh)
+{
+	return ssh->peer;
+}
