@@ -142,12 +142,10 @@ static void on_plan(struct show *show, const struct migration *m)
 	       m->opt->port_high);
 	if (m->opt->start)
 		printf("start on %s: %s\n", m->dst.name, m->opt->start);
-	printf("steps:
-");
+	printf("steps:\n");
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))
-			printf("  %-8s %-11s %s
-", phase_name(steps[i].phase), steps[i].name,
+			printf("  %-8s %-11s %s\n", phase_name(steps[i].phase), steps[i].name,
 			       steps[i].meaning);
 }
 
