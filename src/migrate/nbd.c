@@ -104,14 +104,30 @@ bool uses_drive_mirror(const struct migration *m)
 }
 
 /* A port that a firewall swallows would hold up the source's QEMU for minutes inside
- * blockdev-add: see first that it can be reached. */
+ * blockdev-add: see first that an NBD server answers there. The greeting, and the client's
+ * NBD_OPT_ABORT, which ends a negotiation in good order, are those of the NBD protocol's
+ * fixed newstyle negotiation. */
 static int probe(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (tcp_probe(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms, err) < 0)
+	static const char goodbye[] = "\0\0\0\1"         /* client flags: fixed newstyle */
+				      "IHAVEOPT\0\0\0\2" /* NBD_OPT_ABORT */
+				      "\0\0\0\0";        /* without data */
+	char hello[18];
+	struct tcp_talk talk = {.address = m->listening.address,
+				.port = m->listening.nbd_port,
+				.hello = hello,
+				.hello_len = sizeof(hello),
+				.goodbye = goodbye,
+				.goodbye_len = sizeof(goodbye) - 1};
+
+	if (tcp_talk(m->loop, &talk, timeout_ms, err) < 0)
 		return err_wrap(err,
 				"%s: its NBD port cannot be reached from here; open it in the "
 				"firewall, or name others with --ports, --data-address",
 				m->dst.name);
+	if (memcmp(hello, "NBDMAGICIHAVEOPT", 16) != 0)
+		return err_set(err, ERR_FAILED, "%s: port %d answers, but is no NBD server",
+			       m->listening.address, m->listening.nbd_port);
 	return 0;
 }
 

@@ -1,0 +1,73 @@
+"""A move by hand, in the safe order, over QMP only: the rig is proved with it,
+and vmferry can be compared with it. Destination and RAM without encryption."""
+
+NBD_PORT = 49152
+RAM_PORT = 49153
+
+
+def move(source, destination, nbd_port=NBD_PORT, ram_port=RAM_PORT):
+    """Moves the guest; both QEMUs live on, the destination runs it."""
+    src, dst = source.watch, destination.watch
+    nodes = [f"disk{number}" for number in range(len(source.guest.disks))]
+    listen(destination, nodes, nbd_port, ram_port)
+    mirror(source, destination, nodes, nbd_port)
+    migrate_to_switchover(source, destination, ram_port)
+    for node in nodes:
+        end_mirror(src, node)
+    dst.command("nbd-server-stop")
+    src.command("migrate-continue", state="pre-switchover")
+    src.wait_event("MIGRATION", status="completed")
+    dst.wait_status("paused", "prelaunch")
+    if not source.guest.paused:
+        dst.command("cont")
+        dst.wait_status("running")
+
+
+def listen(destination, nodes, nbd_port=NBD_PORT, ram_port=RAM_PORT):
+    dst, address = destination.watch, destination.host.ipv4
+    set_capabilities(dst, "events", "late-block-activate")
+    dst.command("migrate-incoming", uri=f"tcp:{address}:{ram_port}")
+    dst.command("nbd-server-start", addr={
+        "type": "inet", "data": {"host": address, "port": str(nbd_port)}})
+    for node in nodes:
+        dst.command("block-export-add", {"type": "nbd", "id": f"export-{node}", "writable": True,
+                                         "node-name": node_name(dst, node), "name": node})
+
+
+def mirror(source, destination, nodes, nbd_port=NBD_PORT):
+    src = source.watch
+    set_capabilities(src, "events", "pause-before-switchover")
+    for node in nodes:
+        src.command("blockdev-add", {
+            "driver": "nbd", "node-name": f"nbd-{node}", "export": node, "discard": "unmap",
+            "server": {"type": "inet", "host": destination.host.ipv4, "port": str(nbd_port)}})
+        src.command("blockdev-mirror", {
+            "job-id": f"mirror-{node}", "device": node, "target": f"nbd-{node}", "sync": "full",
+            "auto-dismiss": True})
+    for node in nodes:
+        src.wait_event("BLOCK_JOB_READY", device=f"mirror-{node}")
+
+
+def migrate_to_switchover(source, destination, ram_port=RAM_PORT):
+    source.watch.command("migrate", uri=f"tcp:{destination.host.ipv4}:{ram_port}")
+    source.watch.wait_event("MIGRATION", status="pre-switchover")
+
+
+def end_mirror(src, node):
+    src.command("block-job-cancel", device=f"mirror-{node}")
+    done = src.wait_event("BLOCK_JOB_COMPLETED", device=f"mirror-{node}")
+    assert "error" not in done["data"], done
+    src.command("blockdev-del", node_name=f"nbd-{node}")
+
+
+def set_capabilities(qmp, *names):
+    qmp.command("migrate-set-capabilities", capabilities=[
+        {"capability": name, "state": True} for name in names])
+
+
+def node_name(qmp, name):
+    """The node of a device (-drive) or of a node name (-blockdev)."""
+    for block in qmp.command("query-block"):
+        if block["device"] == name:
+            return block["inserted"]["node-name"]
+    return name

@@ -1,0 +1,134 @@
+"""The base class of vmferry's system tests.
+
+    class Test(MoveTest):
+        def test_it(self):
+            guest = Guest(disks=[Disk(), Disk(bus="scsi")], rate=300, sectors=127)
+            move = self.prepare(guest)           # both QEMUs, the guest writes
+            self.vmferry("migrate", move.source.qmp_sock, "hostb:" + move.destination.qmp_sock)
+            move.check_moved()                   # nothing lost, never two, no litter
+
+Each test has its own two hosts, which end with it, however it ends.
+"""
+
+import os
+import unittest
+
+import hosts
+import verify
+from beats import Wrong, largest_gap
+from guest import Disk, Guest, loses_memory
+from watcher import Watcher
+
+__all__ = ["Disk", "Guest", "Move", "MoveTest", "Watcher", "Wrong"]
+
+
+class MoveTest(unittest.TestCase):
+    pair = None
+
+    def setUp(self):
+        self.pair = hosts.Pair()
+        self.addCleanup(self.pair.close)
+        self.a, self.b = self.pair.a, self.pair.b
+
+    def prepare(self, guest, watch=True):
+        """Starts the guest on hosta and its destination on hostb."""
+        move = Move(guest, self.a, self.b, watch)
+        self.addCleanup(move.close)
+        return move
+
+    def vmferry(self, *arguments, check=True, timeout_s=120, **options):
+        """Runs vmferry on hosta to its end."""
+        return self.a.run([*self.vmferry_argv(), *arguments], check=check,
+                          timeout_s=timeout_s, **options)
+
+    def start_vmferry(self, *arguments, **options):
+        """Starts vmferry on hosta; a Popen to signal, read and wait for."""
+        process = self.a.popen([*self.vmferry_argv(), *arguments], **options)
+        self.addCleanup(_end, process)
+        return process
+
+    @staticmethod
+    def vmferry_argv():
+        return [os.environ.get("VMFERRY", "vmferry")]
+
+
+class Move:
+    """A guest, its source and its destination, and how things were before."""
+
+    def __init__(self, guest, src_host, dst_host, watch=True):
+        self.guest = guest
+        self.destination = guest.start_destination(dst_host)
+        self.source = guest.start(src_host)
+        if loses_memory(self.source):
+            raise unittest.SkipTest("TCG of QEMU before 9.0 loses what the guest writes to RAM")
+        self.watcher = Watcher(self.source, self.destination) if watch else None
+        self.before = self.traces()
+        self.settings = verify.migration_settings(self.source.watch)
+        if self.watcher:
+            self.watcher.__enter__()
+
+    def traces(self):
+        return [verify.Traces.of(qemu.host, qemu) for qemu in (self.source, self.destination)]
+
+    def check_litter(self, allowed=()):
+        """Asserts that neither host holds anything it did not before."""
+        for before, after in zip(self.before, self.traces()):
+            before.check(after, allowed)
+
+    def check_moved(self, allowed_litter=()):
+        """Asserts that the guest runs on the destination only and lost nothing;
+        ends it. Returns its Beats."""
+        self._check_goes_on(self.destination)
+        return self._check(self.destination, allowed_litter, lambda: verify.check_moved(
+            self.guest, self.source, self.destination))
+
+    def check_moved_disks(self):
+        """Only the part of check_moved that looks at disks and beats."""
+        return verify.check_moved(self.guest, self.source, self.destination)
+
+    def check_stayed(self, allowed_litter=()):
+        """Asserts that the guest still runs on the source only, lost nothing
+        and is as if nobody had tried to move it; ends it."""
+        self._check_goes_on(self.source)
+        if verify.migration_settings(self.source.watch) != self.settings:
+            raise Wrong("migration capabilities or parameters were not put back: "
+                        f"{self.settings} became {verify.migration_settings(self.source.watch)}")
+        return self._check(self.source, allowed_litter,
+                           lambda: verify.check_stayed(self.guest, self.source))
+
+    def _check_goes_on(self, qemu):
+        if self.guest.paused:
+            if (status := qemu.watch.status()) != "paused":
+                raise Wrong(f"the guest was paused and is {status}")
+        else:
+            qemu.watch.wait_status("running")
+            qemu.wait_for_beats()
+
+    def _check(self, runs_on, allowed_litter, check):
+        if self.watcher:
+            self.watcher.check()
+        self.check_litter(allowed_litter)
+        runs_on.check_errors()
+        return check()
+
+    def source_unchanged(self):
+        """To be called when the source has stopped: an object whose check()
+        asserts that its images have not changed since."""
+        return verify.Unchanged(self.source.host, *map(self.guest.image,
+                                                       range(len(self.guest.disks))))
+
+    def gap_s(self):
+        """The guest's longest silence (needs timed_beats)."""
+        return largest_gap(self.source.beats, self.destination.beats)
+
+    def close(self):
+        if self.watcher:
+            self.watcher.stop()
+        for qemu in (self.source, self.destination):
+            qemu.close()
+
+
+def _end(process):
+    if process.poll() is None:
+        process.kill()
+    process.wait()
