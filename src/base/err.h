@@ -17,7 +17,7 @@ enum err_kind {
 	ERR_NONE = 0,
 	ERR_FAILED,      /* anything without a kind of its own */
 	ERR_USAGE,       /* the command line is wrong */
-	ERR_REFUSED,     /* refused before anything was changed */
+	ERR_REFUSED,     /* refused before anything was changed; by a peer: nobody is there */
 	ERR_TIMEOUT,     /* a deadline passed */
 	ERR_CLOSED,      /* the peer closed the connection, or its process ended */
 	ERR_INTERRUPTED, /* SIGINT, SIGTERM or SIGHUP */

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/signalfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -84,6 +85,48 @@ void loop_free(struct loop *loop)
 	free(loop);
 }
 
+struct loop_timer {
+	int fd;
+	struct loop_fd *watch;
+	void (*tick)(void *arg);
+	void *arg;
+};
+
+static void on_timer(void *arg, short revents)
+{
+	struct loop_timer *timer = arg;
+	uint64_t count;
+
+	(void)revents;
+	if (read(timer->fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
+		timer->tick(timer->arg);
+}
+
+struct loop_timer *loop_timer_add(struct loop *loop, int interval_ms, void (*tick)(void *arg),
+				  void *arg)
+{
+	struct loop_timer *timer = mem_zalloc(1, sizeof(*timer));
+	struct timespec every = {.tv_sec = interval_ms / 1000,
+				 .tv_nsec = interval_ms % 1000 * 1000000L};
+	struct itimerspec spec = {.it_interval = every, .it_value = every};
+
+	timer->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	timer->tick = tick;
+	timer->arg = arg;
+	timerfd_settime(timer->fd, 0, &spec, NULL);
+	timer->watch = loop_fd_add(loop, timer->fd, POLLIN, on_timer, timer);
+	return timer;
+}
+
+void loop_timer_del(struct loop_timer *timer)
+{
+	if (!timer)
+		return;
+	loop_fd_del(timer->watch);
+	close(timer->fd);
+	free(timer);
+}
+
 int64_t loop_now_ms(void)
 {
 	struct timespec ts;
@@ -161,6 +204,11 @@ enum loop_result loop_wait(struct loop *loop, bool (*done)(void *arg), void *arg
 		round_of_callbacks(loop, left_ms > 60000 ? 60000 : (int)left_ms);
 	}
 	return LOOP_DONE;
+}
+
+void loop_poll(struct loop *loop)
+{
+	round_of_callbacks(loop, 0);
 }
 
 int loop_await(struct loop *loop, const char *what, int64_t timeout_ms, bool (*done)(void *arg),

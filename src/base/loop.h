@@ -34,6 +34,13 @@ struct loop_fd *loop_fd_add(struct loop *loop, int fd, short events,
 void loop_fd_events(struct loop_fd *watch, short events);
 void loop_fd_del(struct loop_fd *watch);
 
+/* Calls @tick(@arg) every @interval_ms while the loop waits. Only for what has no event
+ * that could be waited for. */
+struct loop_timer;
+struct loop_timer *loop_timer_add(struct loop *loop, int interval_ms, void (*tick)(void *arg),
+				  void *arg);
+void loop_timer_del(struct loop_timer *timer); /* NULL is accepted */
+
 enum loop_result {
 	LOOP_DONE,
 	LOOP_TIMEOUT,
@@ -44,6 +51,9 @@ enum loop_result {
  * round of callbacks. @until_ms is a time of loop_now_ms(). A signal ends the
  * wait unless the loop is shielded. */
 enum loop_result loop_wait(struct loop *loop, bool (*done)(void *arg), void *arg, int64_t until_ms);
+
+/* Runs the callbacks of what is there already, without waiting. */
+void loop_poll(struct loop *loop);
 
 /* As loop_wait, for those to whom all but "done" is an error: -1 with
  * "timed out after 30 s waiting for @what" (ERR_TIMEOUT) or "interrupted" . */

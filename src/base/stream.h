@@ -22,6 +22,8 @@ struct stream_ops {
 	ssize_t (*read)(struct stream *s, void *data, size_t len, struct err *err);
 	ssize_t (*write)(struct stream *s, const void *data, size_t len, struct err *err);
 	void (*want_write)(struct stream *s, bool on);
+	ssize_t (*write_fd)(struct stream *s, const void *data, size_t len, int fd,
+			    struct err *err); /* NULL: cannot */
 	void (*close)(struct stream *s);
 };
 
@@ -45,6 +47,16 @@ static inline ssize_t stream_write(struct stream *s, const void *data, size_t le
 	return s->ops->write(s, data, len, err);
 }
 
+/* As stream_write(), and @fd goes along with the first byte (SCM_RIGHTS, unix(7)); an error
+ * on a stream that cannot carry descriptors. The caller keeps @fd. */
+static inline ssize_t stream_write_fd(struct stream *s, const void *data, size_t len, int fd,
+				      struct err *err)
+{
+	if (!s->ops->write_fd)
+		return err_set(err, ERR_FAILED, "no descriptor can be passed this way");
+	return s->ops->write_fd(s, data, len, fd, err);
+}
+
 /* @ready(@arg) is called from the loop when the stream may be read or written;
  * never after stream_close(). It may be called for nothing. */
 static inline void stream_watch(struct stream *s, void (*ready)(void *arg), void *arg)
@@ -66,9 +78,9 @@ static inline void stream_close(struct stream *s)
 		s->ops->close(s);
 }
 
-/* Connects to a Unix socket of this host (unix(7)). NULL with @err: the path is
- * too long, nothing listens there, or @timeout_ms passed with the listener's
- * backlog full. */
+/* Connects to a Unix socket of this host (unix(7)). NULL with @err: ERR_REFUSED when
+ * nothing listens there; else the path is too long, or @timeout_ms passed with the
+ * listener's backlog full. */
 struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_ms,
 			   struct err *err);
 

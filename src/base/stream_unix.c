@@ -44,6 +44,34 @@ static ssize_t unix_write(struct stream *s, const void *data, size_t len, struct
 	return err_errno(err, errno, "write");
 }
 
+static ssize_t unix_write_fd(struct stream *s, const void *data, size_t len, int fd,
+			     struct err *err)
+{
+	struct unix_stream *u = (struct unix_stream *)s;
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	ssize_t n;
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+	n = sendmsg(u->fd, &msg, MSG_NOSIGNAL);
+	if (n > 0)
+		return n;
+	if (n == 0 || errno == EAGAIN || errno == EINTR)
+		return STREAM_AGAIN;
+	return err_errno(err, errno, "pass a descriptor");
+}
+
 static void unix_want_write(struct stream *s, bool on)
 {
 	struct unix_stream *u = (struct unix_stream *)s;
@@ -64,6 +92,7 @@ static const struct stream_ops unix_ops = {
 	.read = unix_read,
 	.write = unix_write,
 	.want_write = unix_want_write,
+	.write_fd = unix_write_fd,
 	.close = unix_close,
 };
 
@@ -115,7 +144,11 @@ struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_
 		return NULL;
 	}
 	if (connect_until(loop, fd, &addr, loop_now_ms() + timeout_ms) < 0) {
-		err_errno(err, errno, "%s", path);
+		int errnum = errno;
+
+		err_errno(err, errnum, "%s", path);
+		if (err && (errnum == ENOENT || errnum == ECONNREFUSED))
+			err->kind = ERR_REFUSED;
 		close(fd);
 		return NULL;
 	}

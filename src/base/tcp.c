@@ -2,103 +2,83 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct talking {
-	const struct tcp_talk *talk;
-	int fd;
-	struct loop_fd *watch;
-	bool connected, closed;
-	size_t got; /* of the hello */
-	int errnum; /* of the first thing that failed */
-};
-
-static void see_connected(struct talking *t)
+static void on_writable(void *arg, short revents)
 {
-	socklen_t len = sizeof(t->errnum);
-
-	getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &t->errnum, &len);
-	t->connected = true;
-	loop_fd_events(t->watch, POLLIN);
-}
-
-/* The hello, then one answer to the goodbye after the other until the end. */
-static void take(struct talking *t)
-{
-	char rest[256];
-	char *into = t->got < t->talk->hello_len ? (char *)t->talk->hello + t->got : rest;
-	size_t room = t->got < t->talk->hello_len ? t->talk->hello_len - t->got : sizeof(rest);
-	ssize_t n = recv(t->fd, into, room, 0);
-
-	if (n > 0 && into != rest)
-		t->got += (size_t)n;
-	if (n < 0 && errno != EAGAIN && errno != EINTR)
-		t->errnum = errno;
-	t->closed = n == 0;
-	if (n > 0 && into != rest && t->got == t->talk->hello_len &&
-	    send(t->fd, t->talk->goodbye, t->talk->goodbye_len, MSG_NOSIGNAL) < 0)
-		t->errnum = errno;
-}
-
-static void on_ready(void *arg, short revents)
-{
-	struct talking *t = arg;
-
 	(void)revents;
-	if (!t->connected)
-		see_connected(t);
-	else
-		take(t);
+	*(bool *)arg = true;
 }
 
-static bool is_over(void *arg)
+static bool is_true(void *arg)
 {
-	struct talking *t = arg;
-
-	return t->errnum || t->closed;
+	return *(bool *)arg;
 }
 
-static int await_end(struct loop *loop, struct talking *t, const char *what, int64_t timeout_ms,
-		     struct err *err)
+/* Waits until the connect(2) under way on @fd has ended, and how. */
+static int await_connect(struct loop *loop, int fd, const char *what, int64_t timeout_ms,
+			 struct err *err)
 {
-	int ret;
+	bool done = false;
+	struct loop_fd *watch = loop_fd_add(loop, fd, POLLOUT, on_writable, &done);
+	int ret = loop_await(loop, what, timeout_ms, is_true, &done, err);
+	int errnum = 0;
+	socklen_t len = sizeof(errnum);
 
-	t->watch = loop_fd_add(loop, t->fd, POLLOUT, on_ready, t);
-	ret = loop_await(loop, what, timeout_ms, is_over, t, err);
-	loop_fd_del(t->watch);
+	loop_fd_del(watch);
 	if (ret < 0)
 		return -1;
-	if (t->got < t->talk->hello_len)
-		return err_errno(err, t->errnum ? t->errnum : EPIPE, "%s", what);
-	return 0;
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
+	return errnum ? err_errno(err, errnum, "%s", what) : 0;
 }
 
-int tcp_talk(struct loop *loop, const struct tcp_talk *talk, int64_t timeout_ms, struct err *err)
+static int connect_to(struct loop *loop, const struct addrinfo *ai, const char *what,
+		      int64_t timeout_ms, struct err *err)
+{
+	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int on = 1, ret = 0;
+
+	if (fd < 0)
+		return err_errno(err, errno, "socket");
+	if (connect(fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS)
+		ret = err_errno(err, errno, "%s", what);
+	else
+		ret = await_connect(loop, fd, what, timeout_ms, err);
+	if (ret < 0) {
+		close(fd);
+		return -1;
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	return fd;
+}
+
+int tcp_connect(struct loop *loop, const char *address, int port, int64_t timeout_ms,
+		struct err *err)
 {
 	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
 				 .ai_socktype = SOCK_STREAM};
-	struct talking t = {.talk = talk};
 	struct addrinfo *ai;
 	char service[16], what[128];
-	int ret;
+	int fd, ret;
 
-	snprintf(service, sizeof(service), "%d", talk->port);
-	snprintf(what, sizeof(what), "an answer from %s port %d", talk->address, talk->port);
-	ret = getaddrinfo(talk->address, service, &hints, &ai);
+	snprintf(service, sizeof(service), "%d", port);
+	snprintf(what, sizeof(what), "a connection to %s port %d", address, port);
+	ret = getaddrinfo(address, service, &hints, &ai);
 	if (ret)
-		return err_set(err, ERR_FAILED, "%s: %s", talk->address, gai_strerror(ret));
-	t.fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (t.fd < 0)
-		ret = err_errno(err, errno, "socket");
-	else if (connect(t.fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS)
-		ret = err_errno(err, errno, "%s", what);
-	else
-		ret = await_end(loop, &t, what, timeout_ms, err);
-	if (t.fd >= 0)
-		close(t.fd);
+		return err_set(err, ERR_FAILED, "%s: %s", address, gai_strerror(ret));
+	fd = connect_to(loop, ai, what, timeout_ms, err);
 	freeaddrinfo(ai);
-	return ret;
+	return fd;
+}
+
+void tcp_quickack(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
 }

@@ -61,9 +61,25 @@ int step_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 	return set_wanted(m, true, err);
 }
 
+/* A QEMU can wait for a migration only once in its life: this one is of no more use. */
+static int end_used_destination(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (end_destination(m, timeout_ms, err) < 0)
+		return -1;
+	m->incoming = false;
+	if (!m->opt->start)
+		migration_note(
+			m,
+			"%s: its waiting QEMU was ended, for it can wait only once; start it "
+			"again before the next try",
+			m->dst.name);
+	return 0;
+}
+
 int undo_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	(void)timeout_ms;
+	if (m->incoming && !m->switched)
+		return end_used_destination(m, timeout_ms, err);
 	if (reach_destination(m, err) < 0)
 		return -1;
 	return m->dst_quit ? 0 : take_back(m, true, err);

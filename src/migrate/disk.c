@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/str.h"
 
@@ -89,6 +90,8 @@ static void add_disk(struct disks *disks, const struct qmp_drive *drive, const c
 		disk->dst_path = map_path(disk->src_path, opt->maps);
 	snprintf(disk->job, sizeof(disk->job), "vmferry-%zu", n);
 	snprintf(disk->target, sizeof(disk->target), "vmferry-target-%zu", n);
+	snprintf(disk->nbd, sizeof(disk->nbd), "vmferry-nbd-%zu", n);
+	disk->nbd_fd = -1;
 	snprintf(disk->export, sizeof(disk->export), "vmferry-disk-%zu", n);
 }
 
@@ -173,6 +176,8 @@ void disks_choose(struct disks *disks, const struct qmp_drives *drives, const st
 void disks_deinit(struct disks *disks)
 {
 	for (size_t i = 0; i < disks->count; i++) {
+		if (disks->list[i].nbd_fd >= 0)
+			close(disks->list[i].nbd_fd);
 		free(disks->list[i].name);
 		free(disks->list[i].src_path);
 		free(disks->list[i].dst_path);

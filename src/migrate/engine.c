@@ -25,13 +25,23 @@ static void halt_for_test(const struct migration *m, const struct step *step)
 		raise(SIGSTOP);
 }
 
+/* What is known to have failed, or been asked for by a signal, before a step begins. A
+ * destination that is gone is not told to run: that can still be undone. */
+static int last_look(struct migration *m, const struct step *step, struct err *err)
+{
+	loop_poll(m->loop);
+	if (step->cancellable && loop_signal(m->loop))
+		return err_set(err, ERR_INTERRUPTED, "interrupted");
+	return m->switched ? 0 : migration_check_alive(m, err);
+}
+
 static int run_step(struct migration *m, const struct step *step, struct err *err)
 {
 	int ret;
 
 	halt_for_test(m, step);
-	if (step->cancellable && loop_signal(m->loop))
-		return err_set(err, ERR_INTERRUPTED, "interrupted");
+	if (last_look(m, step, err) < 0)
+		return -1;
 	tell(m, step, STEP_BEGUN);
 	m->begun[step - steps] = true;
 	if (!step->waits)
@@ -75,8 +85,11 @@ int steps_run(struct migration *m, enum phase first, enum phase last, struct err
 			continue;
 		if (m->switched)
 			err->kind = ERR_HUMAN;
-		else
-			undo_all(m);
+		else if (err->kind == ERR_REFUSED && steps[i].phase != PHASE_BEGIN)
+			err->kind = ERR_FAILED;
+		if (m->switched)
+			return -1;
+		undo_all(m);
 		return -1;
 	}
 	return 0;

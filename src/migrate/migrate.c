@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "migrate/nbd.h"
 
 struct migration *migration_new(struct loop *loop, const struct options *opt,
 				const struct report *report)
@@ -24,6 +25,7 @@ void migration_free(struct migration *m)
 	if (!m)
 		return;
 	qmp_forget(m->stop_status);
+	disconnect_disks(m);
 	qmp_close(m->src.qmp);
 	qmp_close(m->dst.qmp);
 	host_close(m->host);

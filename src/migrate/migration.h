@@ -56,6 +56,7 @@ struct migration {
 	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
 	struct disks disks;
 	struct listening listening;
+	struct loop_timer *quickack;     /* while the mirrors run to an old NBD server, else NULL */
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
 	struct problems problems;    /* objections, while it was looked at */
@@ -84,6 +85,9 @@ int side_open_dst(struct migration *m, struct err *err);
  * failed, or the connection to a QEMU has ended. */
 int migration_await(struct migration *m, const char *what, int64_t timeout_ms,
 		    bool (*done)(struct migration *m), struct err *err);
+
+/* -1 when a mirror has failed or the connection to a QEMU has ended. */
+int migration_check_alive(struct migration *m, struct err *err);
 
 /* As migration_await, for an undo: only the end of @side's own connection ends it early. */
 int side_await(struct side *side, const char *what, int64_t timeout_ms,

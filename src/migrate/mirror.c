@@ -27,7 +27,7 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.speed = share_of(m),
 	};
 
-	target_of(m, disk, &mirror.target);
+	target_of(disk, &mirror.target);
 	disk->has_job = true;
 	if (qmp_mirror_start(m->src.qmp, &m->src.caps, &mirror, err) < 0)
 		return err_wrap(err, "disk %s", disk->name);
@@ -75,11 +75,49 @@ int step_copy(struct migration *m, int64_t timeout_ms, struct err *err)
 	return progress_sample_disks(m, &figure, err);
 }
 
-int step_sync(struct migration *m, int64_t timeout_ms, struct err *err)
+/* No event tells that a mirror is in sync: look this often. */
+#define SYNC_LOOK_MS 10
+
+static bool never(struct migration *m)
 {
 	(void)m;
-	(void)timeout_ms;
-	(void)err;
+	return false;
+}
+
+static int all_in_sync(struct migration *m, bool *in_sync, struct err *err)
+{
+	*in_sync = true;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		const char *id = m->disks.list[i].job;
+		struct qmp_job job;
+
+		if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
+			return -1;
+		*in_sync = *in_sync && job.in_sync;
+	}
+	return 0;
+}
+
+/* From here on a write of the guest is on both sides before it is acknowledged: whatever
+ * the guest does while RAM is sent, nothing of it has to be copied while it is stopped. */
+int step_sync(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int64_t until_ms = loop_now_ms() + timeout_ms;
+	bool in_sync = false;
+
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (qmp_job_write_blocking(m->src.qmp, m->disks.list[i].job, err) < 0)
+			return -1;
+	while (!in_sync) {
+		if (loop_now_ms() >= until_ms)
+			return err_set(err, ERR_TIMEOUT, "timed out waiting for mirrors in sync");
+		if (all_in_sync(m, &in_sync, err) < 0)
+			return -1;
+		if (!in_sync &&
+		    migration_await(m, "mirrors in sync", SYNC_LOOK_MS, never, err) < 0 &&
+		    err->kind != ERR_TIMEOUT)
+			return -1;
+	}
 	return 0;
 }
 
@@ -137,20 +175,54 @@ static int refresh_jobs(struct migration *m, struct err *err)
 	return 0;
 }
 
-/* Also after a successful move with --keep-source: then all are concluded already. */
-int undo_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
+/* A job that has ended by itself meanwhile refuses, which is as good. */
+static int cancel_all(struct migration *m, struct err *err)
 {
-	if (refresh_jobs(m, err) < 0)
-		return -1;
-	m->detaching = true;
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
 		if (disk->has_job && !disk->concluded &&
-		    qmp_finish(qmp_job_cancel_send(m->src.qmp, disk->job, true), err) < 0)
+		    qmp_finish(qmp_job_cancel_send(m->src.qmp, disk->job, true), err) < 0 &&
+		    err->kind != ERR_QMP)
 			return -1;
 	}
-	if (side_await(&m->src, "the end of the mirrors", timeout_ms, all_concluded, err) < 0)
+	return 0;
+}
+
+/* A mirror whose connection has died silently waits for an answer that never comes, also
+ * when it is cancelled by force (seen on 7.2): its connection has to be shut down. */
+static int yank_all(struct migration *m, struct err *err)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		if (disk->has_job && !disk->concluded &&
+		    qmp_yank_node(m->src.qmp, disk->nbd, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+#define CANCEL_PATIENCE_MS 3000
+
+static int await_concluded(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	bool can_yank = qmp_can(&m->src.caps, QMP_YANK);
+	int64_t first_ms = can_yank ? CANCEL_PATIENCE_MS : timeout_ms;
+
+	if (side_await(&m->src, "the end of the mirrors", first_ms, all_concluded, err) == 0)
+		return 0;
+	if (err->kind != ERR_TIMEOUT || !can_yank || yank_all(m, err) < 0)
+		return -1;
+	return side_await(&m->src, "the end of the mirrors", timeout_ms, all_concluded, err);
+}
+
+/* Also after a successful move with --keep-source: then all are concluded already. */
+int undo_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	m->detaching = true;
+	if (refresh_jobs(m, err) < 0 || cancel_all(m, err) < 0 ||
+	    await_concluded(m, timeout_ms, err) < 0)
 		return -1;
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];

@@ -3,10 +3,13 @@
 
 #include "migrate/migration.h"
 
-/* Where the source reaches @disk's export. Strings are borrowed. */
-void target_of(const struct migration *m, const struct disk *disk, struct qmp_target *target);
+/* How the source's QEMU reaches @disk's export. Strings are borrowed. */
+void target_of(const struct disk *disk, struct qmp_target *target);
 
 /* drive-mirror opens its target itself; blockdev-mirror wants a node for it. */
 bool uses_drive_mirror(const struct migration *m);
+
+/* Closes our copies of the connections to the NBD server; QEMU's own stay. */
+void disconnect_disks(struct migration *m);
 
 #endif

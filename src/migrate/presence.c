@@ -14,7 +14,6 @@ enum presence {
 static enum presence presence_of_destination(struct migration *m, struct err *err)
 {
 	struct file_info info;
-	struct stream *stream;
 
 	if (qmp_alive(m->dst.qmp))
 		return PRESENCE_THERE;
@@ -22,12 +21,14 @@ static enum presence presence_of_destination(struct migration *m, struct err *er
 	m->dst.qmp = NULL;
 	if (host_file_info(m->host, "/", &info, NULL) < 0 && host_reopen(m->host, err) < 0)
 		return PRESENCE_ERROR;
-	stream = host_unix_stream(m->host, m->opt->dst.socket, err);
-	if (!stream)
-		return err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT ? PRESENCE_ERROR
-									   : PRESENCE_GONE;
-	stream_close(stream);
-	return side_open_dst(m, err) < 0 ? PRESENCE_ERROR : PRESENCE_THERE;
+	/* A QEMU that is just ending may still take a connection, and then close it. */
+	for (int tries = 0; tries < 3; tries++) {
+		if (side_open_dst(m, err) == 0)
+			return PRESENCE_THERE;
+		if (err->kind == ERR_REFUSED)
+			return PRESENCE_GONE;
+	}
+	return PRESENCE_ERROR;
 }
 
 int reach_destination(struct migration *m, struct err *err)

@@ -4,8 +4,10 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/str.h"
+#include "base/tcp.h"
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
 
@@ -29,23 +31,6 @@ int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
 		       "%s: no port from %d to %d is free there for RAM; name "
 		       "others with --ports LOW-HIGH",
 		       m->dst.name, m->opt->port_low, m->opt->port_high);
-}
-
-/* A QEMU can wait for a migration only once in its life: this one is of no more use. */
-int undo_listen(struct migration *m, int64_t timeout_ms, struct err *err)
-{
-	if (!m->incoming)
-		return 0;
-	if (end_destination(m, timeout_ms, err) < 0)
-		return -1;
-	m->incoming = false;
-	if (!m->opt->start)
-		migration_note(
-			m,
-			"%s: its waiting QEMU was ended, for it can wait only once; start it "
-			"again before the next try",
-			m->dst.name);
-	return 0;
 }
 
 static bool src_status_is(const struct migration *m, const char *status)
@@ -89,6 +74,26 @@ static int see_who_stopped(struct migration *m, struct err *err)
 	return 0;
 }
 
+#define RAM_FD_NAME "vmferry-ram"
+
+/* We open the connection and hand it to QEMU: a connect(2) of its own that a firewall
+ * swallows could not be cancelled for minutes. */
+static int connect_ram(struct migration *m, struct err *err)
+{
+	int fd = tcp_connect(m->loop, m->listening.address, m->listening.ram_port,
+			     m->opt->timeouts.connect_ms, err);
+	int ret;
+
+	if (fd < 0)
+		return err_wrap(err,
+				"%s: its port for RAM cannot be reached from here; open it in the "
+				"firewall, or name others with --ports, --data-address",
+				m->dst.name);
+	ret = qmp_pass_fd(m->src.qmp, RAM_FD_NAME, fd, err);
+	close(fd);
+	return ret;
+}
+
 int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_status status;
@@ -98,8 +103,10 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 	m->was_running = status.running;
 	m->src.stopped = m->src.resumed = false;
 	m->src.migration_status[0] = '\0';
+	if (connect_ram(m, err) < 0)
+		return -1;
 	m->migrating = true;
-	if (qmp_migrate(m->src.qmp, m->listening.address, m->listening.ram_port, err) < 0)
+	if (qmp_migrate(m->src.qmp, RAM_FD_NAME, err) < 0)
 		return -1;
 	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed,
 			   progress_sample_ram, err) < 0)
@@ -154,6 +161,7 @@ static int take_guest_back(struct migration *m, int64_t timeout_ms, struct err *
 
 int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	qmp_drop_fd(m->src.qmp, RAM_FD_NAME);
 	if (!m->migrating)
 		return 0;
 	if (cancel(m, timeout_ms, err) < 0 || see_who_stopped(m, err) < 0 ||

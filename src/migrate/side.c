@@ -120,7 +120,7 @@ int side_open_dst(struct migration *m, struct err *err)
 	struct stream *stream = host_unix_stream(m->host, m->opt->dst.socket, err);
 
 	if (!stream)
-		return err_wrap(err, "%s", m->dst.name);
+		return m->opt->dst.host ? -1 : err_wrap(err, "%s", m->dst.name);
 	return side_open(m, &m->dst, stream, err);
 }
 
@@ -131,8 +131,8 @@ static bool has_failed(struct migration *m, struct err *err)
 		struct disk *disk = &m->disks.list[i];
 
 		if (disk->ended && disk->error[0]) {
-			err_set(err, ERR_FAILED, "disk %s: the mirror failed: %s", disk->name,
-				disk->error);
+			err_set(err, ERR_FAILED, "disk %s: its mirror to %s failed: %s", disk->name,
+				m->dst.name, disk->error);
 			return true;
 		}
 	}
@@ -145,6 +145,11 @@ static bool has_failed(struct migration *m, struct err *err)
 		return true;
 	}
 	return false;
+}
+
+int migration_check_alive(struct migration *m, struct err *err)
+{
+	return has_failed(m, err) ? -1 : 0;
 }
 
 struct waiting {

@@ -40,7 +40,6 @@ STEP_FUNCTION(step_detach);
 
 /* ram.c */
 STEP_FUNCTION(step_listen);
-STEP_FUNCTION(undo_listen);
 STEP_FUNCTION(step_ram);
 STEP_FUNCTION(undo_ram);
 STEP_FUNCTION(step_switchover);

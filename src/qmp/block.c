@@ -65,25 +65,26 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 			NULL, err);
 }
 
-static json_t *nbd_options(const struct qmp_target *target)
+static void set_if(json_t *args, const char *key, uint64_t value)
 {
-	json_t *server = inet(target->address, target->port);
-
-	json_object_set_new(server, "type", json_string("inet"));
-	return json_pack("{s:s, s:o, s:s, s:s}", "driver", "nbd", "server", server, "export",
-			 target->export, "discard", "unmap");
+	if (value)
+		json_object_set_new(args, key, json_integer((json_int_t)value));
 }
 
-/* A raw node of the source's size over a larger export: mirror insists on equal sizes
- * since 5.1. Holes stay holes only if both nodes say discard=unmap. */
+/* The NBD node, and over it always a raw one, of the source's size if the export is larger:
+ * mirror insists on equal sizes since 5.1. Holes stay holes only if both nodes say
+ * discard=unmap (seen on 5.2 to 11.1). */
 static json_t *target_options(const struct qmp_target *target)
 {
-	json_t *nbd = nbd_options(target);
+	json_t *server = json_pack("{s:s, s:s}", "type", "fd", "str", target->fd_name);
+	json_t *nbd = json_pack("{s:s, s:s, s:o, s:s, s:s}", "driver", "nbd", "node-name",
+				target->nbd_node, "server", server, "export", target->export,
+				"discard", "unmap");
+	json_t *raw =
+		json_pack("{s:s, s:s, s:o}", "driver", "raw", "discard", "unmap", "file", nbd);
 
-	if (!target->limit_bytes)
-		return nbd;
-	return json_pack("{s:s, s:I, s:s, s:o}", "driver", "raw", "size",
-			 (json_int_t)target->limit_bytes, "discard", "unmap", "file", nbd);
+	set_if(raw, "size", target->limit_bytes);
+	return raw;
 }
 
 int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *target,
@@ -125,12 +126,6 @@ static char *target_file(const struct qmp_target *target)
 	return str_printf("json:%s", text);
 }
 
-static void set_if(json_t *args, const char *key, uint64_t value)
-{
-	if (value)
-		json_object_set_new(args, key, json_integer((json_int_t)value));
-}
-
 int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct qmp_mirror *mirror,
 		     struct err *err)
 {
@@ -167,6 +162,14 @@ int qmp_job_write_blocking(struct qmp *qmp, const char *job, struct err *err)
 	return qmp_call(qmp, "block-job-change",
 			json_pack("{s:s, s:s, s:s}", "id", job, "type", "mirror", "copy-mode",
 				  "write-blocking"),
+			NULL, err);
+}
+
+int qmp_yank_node(struct qmp *qmp, const char *nbd_node, struct err *err)
+{
+	return qmp_call(qmp, "yank",
+			json_pack("{s:[{s:s, s:s}]}", "instances", "type", "block-node",
+				  "node-name", nbd_node),
 			NULL, err);
 }
 

@@ -33,15 +33,17 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 
 /* --- the source's side --- */
 
-/* One exported disk as the source reaches it. */
+/* One exported disk as the source reaches it: over a TCP connection to the NBD server that
+ * QEMU was given by qmp_pass_fd(). */
 struct qmp_target {
-	const char *address;
-	int port;
+	const char *nbd_node; /* name for the NBD node, by which it can be yanked */
+	const char *fd_name;
 	const char *export;
 	uint64_t limit_bytes; /* show only so much of a larger export; 0: all of it */
 };
 
-/* blockdev-add of @target as @node. Zeroes and holes are passed on as such. */
+/* blockdev-add of @target as @node, which is not @target->nbd_node. Zeroes and holes are
+ * passed on as such. */
 int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *target,
 		   struct err *err);
 
@@ -77,6 +79,10 @@ struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool f
 
 /* job-dismiss of a concluded job. */
 int qmp_job_dismiss(struct qmp *qmp, const char *job, struct err *err);
+
+/* yank of a NBD node: its connection is shut down at once, so that what waits for it ends
+ * (QMP_YANK). */
+int qmp_yank_node(struct qmp *qmp, const char *nbd_node, struct err *err);
 
 struct qmp_job {
 	bool found;

@@ -25,6 +25,7 @@ static const struct {
 	[QMP_BLOCKDEV_ADD] = {COMMAND, "blockdev-add", NULL},
 	[QMP_BLOCK_JOB_CHANGE] = {COMMAND, "block-job-change", NULL},
 	[QMP_JOB_DISMISS] = {COMMAND, "job-dismiss", NULL},
+	[QMP_YANK] = {COMMAND, "yank", NULL},
 	[QMP_BLOCK_RESIZE] = {COMMAND, "block_resize", NULL},
 	[QMP_MIGRATE_INCOMING] = {COMMAND, "migrate-incoming", NULL},
 	[QMP_MIGRATE_CONTINUE] = {COMMAND, "migrate-continue", NULL},

@@ -156,9 +156,9 @@ int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, bool ke
 	return qmp_call(qmp, "migrate-incoming", args, NULL, err);
 }
 
-int qmp_migrate(struct qmp *qmp, const char *address, int port, struct err *err)
+int qmp_migrate(struct qmp *qmp, const char *fd_name, struct err *err)
 {
-	_autofree_ char *uri = tcp_uri(address, port);
+	_autofree_ char *uri = str_printf("fd:%s", fd_name);
 
 	return qmp_call(qmp, "migrate", json_pack("{s:s}", "uri", uri), NULL, err);
 }

@@ -70,8 +70,9 @@ int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters,
 int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, bool keep,
 			 struct err *err);
 
-/* migrate tcp:@address:@port; returns once it has begun. */
-int qmp_migrate(struct qmp *qmp, const char *address, int port, struct err *err);
+/* migrate fd:@fd_name, a connection that QEMU was given by qmp_pass_fd(); returns once it has
+ * begun. */
+int qmp_migrate(struct qmp *qmp, const char *fd_name, struct err *err);
 int qmp_migrate_cancel(struct qmp *qmp, struct err *err);
 
 /* migrate-continue out of pre-switchover. */

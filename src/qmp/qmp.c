@@ -250,11 +250,9 @@ static json_t *request_message(struct qmp_request *request, json_t *args)
 	return message;
 }
 
-struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args)
+static struct qmp_request *request_new(struct qmp *qmp, const char *command)
 {
 	struct qmp_request *request = mem_zalloc(1, sizeof(*request));
-	_cleanup_json_ json_t *message = NULL;
-	_autofree_ char *line = NULL;
 
 	request->qmp = qmp;
 	request->command = str_dup(command);
@@ -263,15 +261,67 @@ struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args)
 	qmp->requests = request;
 	if (++qmp->request_count > REQUESTS_MAX)
 		end_connection(qmp, ERR_FAILED, "leaves too many commands unanswered");
-	message = request_message(request, args);
-	line = json_dumps(message, JSON_COMPACT);
-	if (!qmp->stream || !line)
-		return request;
+	return request;
+}
+
+/* The request as a line, behind what waits in `out`. */
+static void queue_line(struct qmp *qmp, struct qmp_request *request, json_t *args)
+{
+	_cleanup_json_ json_t *message = request_message(request, args);
+	_autofree_ char *line = json_dumps(message, JSON_COMPACT);
+
 	if (qmp->handlers.line)
 		qmp->handlers.line(qmp->handlers.arg, true, line, strlen(line));
 	buf_printf(&qmp->out, "%s\n", line);
+}
+
+struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args)
+{
+	struct qmp_request *request = request_new(qmp, command);
+
+	if (!qmp->stream) {
+		json_decref(args);
+		return request;
+	}
+	queue_line(qmp, request, args);
 	flush_out(qmp);
 	return request;
+}
+
+/* QEMU gives the command whose bytes it reads the descriptor that came with them. */
+static int write_with_fd(struct qmp *qmp, int fd, struct err *err)
+{
+	ssize_t n = stream_write_fd(qmp->stream, qmp->out.data, qmp->out.len, fd, err);
+
+	if (n == STREAM_AGAIN)
+		return err_set(err, ERR_FAILED, "%s: the monitor is busy", qmp->name);
+	if (n < 0)
+		return err_wrap(err, "%s", qmp->name);
+	buf_drop(&qmp->out, (size_t)n);
+	flush_out(qmp);
+	return 0;
+}
+
+int qmp_pass_fd(struct qmp *qmp, const char *fd_name, int fd, struct err *err)
+{
+	struct qmp_request *request;
+
+	flush_out(qmp);
+	request = request_new(qmp, "getfd");
+	if (qmp->stream && !qmp->out.len) {
+		queue_line(qmp, request, json_pack("{s:s}", "fdname", fd_name));
+		if (write_with_fd(qmp, fd, err) < 0) {
+			request_free(request);
+			buf_drop(&qmp->out, qmp->out.len);
+			return -1;
+		}
+	}
+	return qmp_finish(request, err);
+}
+
+void qmp_drop_fd(struct qmp *qmp, const char *fd_name)
+{
+	qmp_call(qmp, "closefd", json_pack("{s:s}", "fdname", fd_name), NULL, NULL);
 }
 
 static bool answered(void *arg)

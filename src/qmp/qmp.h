@@ -54,6 +54,13 @@ const char *qmp_name(const struct qmp *qmp);
  * was sent is seen through. QEMU's own error is of kind ERR_QMP: "NAME: COMMAND: text". */
 int qmp_finish(struct qmp_request *request, struct err *err);
 
+/* Gives QEMU a copy of descriptor @fd under the name @fd_name (getfd), for a later command
+ * that takes such a name. Only over a Unix socket of this host. @fd stays the caller's. */
+int qmp_pass_fd(struct qmp *qmp, const char *fd_name, int fd, struct err *err);
+
+/* Takes it back if no command has taken it (closefd). */
+void qmp_drop_fd(struct qmp *qmp, const char *fd_name);
+
 /* For a request whose answer nobody wants any more. NULL is accepted. */
 void qmp_forget(struct qmp_request *request);
 

@@ -29,7 +29,7 @@ static int stream_closed(const struct ssh_stream *s, struct err *err)
 {
 	if (s->ssh->closed)
 		return ssh_io_closed(s->ssh, err);
-	return err_set(err, ERR_CLOSED, "%s: %s: the connection was closed", s->ssh->host, s->path);
+	return err_set(err, ERR_CLOSED, "%s: the connection was closed", s->path);
 }
 
 static int stream_failed(struct ssh_stream *s, int rc, struct err *err)
@@ -41,7 +41,7 @@ static int stream_failed(struct ssh_stream *s, int rc, struct err *err)
 	if (rc == LIBSSH2_ERROR_CHANNEL_CLOSED || rc == LIBSSH2_ERROR_CHANNEL_EOF_SENT)
 		return stream_closed(s, err);
 	libssh2_session_last_error(s->ssh->session, &text, NULL, 0);
-	return err_set(err, ERR_FAILED, "%s: %s: %s", s->ssh->host, s->path,
+	return err_set(err, ERR_FAILED, "%s: %s", s->path,
 		       text && *text ? text : "the SSH channel failed");
 }
 

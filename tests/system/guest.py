@@ -12,7 +12,9 @@ import os
 import pathlib
 import random
 import re
+import select
 import shlex
+import signal
 import struct
 import subprocess
 import tempfile
@@ -135,7 +137,8 @@ class Guest:
         self._make_other_media(host)
 
     def make_destination_images(self, host):
-        """Empty disks as the destination has them, those that it has."""
+        """Empty disks as the destination has them, those that it has, and all
+        else that its QEMU needs."""
         os.makedirs(host.outside(self.directory), exist_ok=True)
         for number, disk in enumerate(self.disks):
             if disk.dst_image:
@@ -159,7 +162,7 @@ class Guest:
         """Makes the images and starts the source; returns when it beats, or
         has beaten and is paused."""
         self.make_images(host)
-        qemu = Qemu(self, host, is_source=True)
+        qemu = Qemu(self, host, self.argv(is_source=True))
         try:
             qemu.wait_for_beats(deadline_s=deadline_s)
             if self.paused:
@@ -172,7 +175,7 @@ class Guest:
     def start_destination(self, host):
         """Makes the images and starts the destination, waiting for RAM."""
         self.make_destination_images(host)
-        return Qemu(self, host, is_source=False)
+        return Qemu(self, host, self.argv(is_source=False))
 
     def argv(self, is_source):
         """QEMU's command line, the same on both sides up to its end."""
@@ -261,17 +264,19 @@ class Guest:
 class Qemu:
     """A running QEMU of a guest on a host."""
 
-    def __init__(self, guest, host, is_source):
+    def __init__(self, guest, host, argv=None):
+        """Starts it; without argv takes the one that somebody else started."""
         self.guest, self.host = guest, host
         self.directory = guest.directory
         self.qmp_sock = f"{guest.directory}/qmp.sock"
         self.beat_log = host.outside(guest.beat_log)
         self.stderr_path = host.outside(f"{guest.directory}/stderr.log")
-        os.makedirs(host.outside(guest.directory), exist_ok=True)
         self.beats = guest.timed_beats and BeatReader(host.outside(guest.beat_path), self.beat_log)
-        self.argv = guest.argv(is_source)
-        with open(self.stderr_path, "ab") as stderr:
-            self.process = host.popen(self.argv, stdout=stderr, stderr=stderr)
+        if argv:
+            with open(self.stderr_path, "ab") as stderr:
+                self.process = host.popen(argv, stdout=stderr, stderr=stderr)
+        else:
+            self.process = _find_process(guest, host)
         self.watch = None
         try:
             self.watch = self._connect()
@@ -294,10 +299,11 @@ class Qemu:
         """Raises an error with what QEMU said if it has ended."""
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.host.name}: QEMU ended with {self.process.returncode}: "
-                               f"{self.stderr()}\n{shlex.join(self.argv)}")
+                               f"{self.stderr()}")
 
     def stderr(self):
-        return pathlib.Path(self.stderr_path).read_text()
+        path = pathlib.Path(self.stderr_path)
+        return path.read_text() if path.exists() else ""
 
     def has_beaten(self, more):
         """Whether the log has that many bytes."""
@@ -344,6 +350,35 @@ class Qemu:
         """Asserts that QEMU complained about nothing."""
         if match := re.search(".*(conflict|error|fail|assert).*", self.stderr(), re.IGNORECASE):
             raise Wrong(f"{self.host.name}: QEMU said: {match.group()}")
+
+
+class _Process:
+    """A process that is not our child, with what we need of a Popen."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.returncode = None
+        self._pidfd = os.pidfd_open(pid)
+
+    def poll(self):
+        if self.returncode is None and select.select([self._pidfd], [], [], 0)[0]:
+            os.close(self._pidfd)
+            self.returncode = 0  # nobody tells us
+        return self.returncode
+
+    def wait(self, timeout=hosts.DEADLINE_S):
+        hosts.wait_until(lambda: self.poll() is not None, f"process {self.pid} ends", timeout)
+
+    def kill(self):
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def _find_process(guest, host):
+    for pid, line in host.processes().items():
+        if re.search(rf"^\S*qemu\S* .*-name \S*{guest.name}\b", line):
+            return _Process(pid)
+    raise Wrong(f"{host.name}: no QEMU of {guest.name} runs")
 
 
 def default_qemu():

@@ -249,6 +249,7 @@ class Host:
         self.start_sshd()
 
     def kill_all(self):
+        self._kill_started()
         while pids := self.processes():
             for pid in pids:
                 try:
@@ -258,11 +259,17 @@ class Host:
 
     def close(self):
         """Ends everything on this host, and the host."""
+        self._kill_started()
         self._keeper.stdin.close()
         self._keeper.wait(DEADLINE_S)
         self._keeper.stdout.close()
+
+    def _kill_started(self):
+        """Ends what the test started, also what is only on its way here."""
         for process in self._started:
-            process.wait(DEADLINE_S)
+            process.kill()
+            process.wait()
+        self._started.clear()
 
     # ---- making it
 

@@ -8,6 +8,7 @@ Events are kept in the order they came, each as QEMU sent it (with QEMU's own
 timestamp), until somebody waits for them.
 """
 
+import errno
 import json
 import socket
 import time
@@ -31,13 +32,13 @@ class QmpClosed(Exception):
 class Qmp:
     def __init__(self, path, deadline_s=DEADLINE_S):
         """Connects to the monitor at path (as seen from outside), which may
-        only come into being within deadline_s."""
+        only come into being within deadline_s; 0: it must be there."""
         self.path = path
         self.events = []
         self._buffer = b""
         self._socket = _connect(path, deadline_s)
         try:
-            self.greeting = self._receive(time.monotonic() + deadline_s)
+            self.greeting = self._receive(time.monotonic() + DEADLINE_S)
             self.command("qmp_capabilities")
         except BaseException:
             self.close()
@@ -148,11 +149,11 @@ def _connect(path, deadline_s):
     while True:
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.settimeout(deadline_s)
+            connection.settimeout(DEADLINE_S)
             connection.connect(path)
             return connection
-        except (FileNotFoundError, ConnectionRefusedError):
+        except OSError as error:
             connection.close()
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
                 raise
             time.sleep(0.002)

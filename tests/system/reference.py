@@ -41,9 +41,11 @@ def mirror(source, destination, nodes, nbd_port=NBD_PORT):
         src.command("blockdev-add", {
             "driver": "nbd", "node-name": f"nbd-{node}", "export": node, "discard": "unmap",
             "server": {"type": "inet", "host": destination.host.ipv4, "port": str(nbd_port)}})
+        src.command("blockdev-add", {  # a mirror wants both sides of one size
+            "driver": "raw", "node-name": f"target-{node}", "file": f"nbd-{node}",
+            "discard": "unmap", "size": size_of(src, node)})
         src.command("blockdev-mirror", {
-            "job-id": f"mirror-{node}", "device": node, "target": f"nbd-{node}", "sync": "full",
-            "auto-dismiss": True})
+            "job-id": f"mirror-{node}", "device": node, "target": f"target-{node}", "sync": "full"})
     for node in nodes:
         src.wait_event("BLOCK_JOB_READY", device=f"mirror-{node}")
 
@@ -57,6 +59,7 @@ def end_mirror(src, node):
     src.command("block-job-cancel", device=f"mirror-{node}")
     done = src.wait_event("BLOCK_JOB_COMPLETED", device=f"mirror-{node}")
     assert "error" not in done["data"], done
+    src.command("blockdev-del", node_name=f"target-{node}")
     src.command("blockdev-del", node_name=f"nbd-{node}")
 
 
@@ -67,7 +70,15 @@ def set_capabilities(qmp, *names):
 
 def node_name(qmp, name):
     """The node of a device (-drive) or of a node name (-blockdev)."""
+    return _inserted(qmp, name)["node-name"]
+
+
+def size_of(qmp, name):
+    return _inserted(qmp, name)["image"]["virtual-size"]
+
+
+def _inserted(qmp, name):
     for block in qmp.command("query-block"):
-        if block["device"] == name:
-            return block["inserted"]["node-name"]
-    return name
+        if name in (block["device"], block.get("inserted", {}).get("node-name")):
+            return block["inserted"]
+    raise KeyError(name)

@@ -16,7 +16,7 @@ import unittest
 import hosts
 import verify
 from beats import Wrong, largest_gap
-from guest import Disk, Guest, loses_memory
+from guest import Disk, Guest, Qemu, loses_memory
 from watcher import Watcher
 
 __all__ = ["Disk", "Guest", "Move", "MoveTest", "Watcher", "Wrong"]
@@ -30,9 +30,10 @@ class MoveTest(unittest.TestCase):
         self.addCleanup(self.pair.close)
         self.a, self.b = self.pair.a, self.pair.b
 
-    def prepare(self, guest, watch=True):
-        """Starts the guest on hosta and its destination on hostb."""
-        move = Move(guest, self.a, self.b, watch)
+    def prepare(self, guest, start_destination=True, watch=True):
+        """Starts the guest on hosta and its destination on hostb, or leaves
+        that to vmferry, which finds all files there that it needs."""
+        move = Move(guest, self.a, self.b, start_destination, watch)
         self.addCleanup(move.close)
         return move
 
@@ -55,20 +56,38 @@ class MoveTest(unittest.TestCase):
 class Move:
     """A guest, its source and its destination, and how things were before."""
 
-    def __init__(self, guest, src_host, dst_host, watch=True):
-        self.guest = guest
-        self.destination = guest.start_destination(dst_host)
-        self.source = guest.start(src_host)
+    def __init__(self, guest, src_host, dst_host, start_destination=True, watch=True):
+        self.guest, self.src_host, self.dst_host = guest, src_host, dst_host
+        self.source = self.destination = self.watcher = None
+        try:
+            self._start(start_destination, watch)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, start_destination, watch):
+        if start_destination:
+            self.destination = self.guest.start_destination(self.dst_host)
+        else:
+            self.guest.make_destination_images(self.dst_host)
+        self.source = self.guest.start(self.src_host)
         if loses_memory(self.source):
             raise unittest.SkipTest("TCG of QEMU before 9.0 loses what the guest writes to RAM")
-        self.watcher = Watcher(self.source, self.destination) if watch else None
         self.before = self.traces()
         self.settings = verify.migration_settings(self.source.watch)
-        if self.watcher:
-            self.watcher.__enter__()
+        if watch:
+            self.watcher = Watcher(self.guest, self.src_host, self.dst_host)
+            self.watcher.start()
+
+    def attach_destination(self):
+        """Takes the destination that vmferry started for ours."""
+        self.destination = Qemu(self.guest, self.dst_host)
+        self.before[1].things |= {thing for thing in self.before[0].things
+                                  if self.guest.name in thing}
 
     def traces(self):
-        return [verify.Traces.of(qemu.host, qemu) for qemu in (self.source, self.destination)]
+        return [verify.Traces.of(host, *filter(None, [qemu])) for host, qemu in
+                ((self.src_host, self.source), (self.dst_host, self.destination))]
 
     def check_litter(self, allowed=()):
         """Asserts that neither host holds anything it did not before."""
@@ -78,6 +97,9 @@ class Move:
     def check_moved(self, allowed_litter=()):
         """Asserts that the guest runs on the destination only and lost nothing;
         ends it. Returns its Beats."""
+        if not self.destination:
+            self.attach_destination()
+            allowed_litter = (rf"process: .*qemu.*{self.guest.name}", *allowed_litter)
         self._check_goes_on(self.destination)
         return self._check(self.destination, allowed_litter, lambda: verify.check_moved(
             self.guest, self.source, self.destination))
@@ -124,7 +146,7 @@ class Move:
     def close(self):
         if self.watcher:
             self.watcher.stop()
-        for qemu in (self.source, self.destination):
+        for qemu in filter(None, (self.source, self.destination)):
             qemu.close()
 
 

@@ -43,6 +43,21 @@ class ReferenceMove(MoveTest):
     def test_qcow2_to_raw(self):
         self.move(Guest(disks=[Disk(format="qcow2", dst_format="raw")]))
 
+    def test_larger_destination(self):
+        self.move(Guest(disks=[Disk(dst_size=80 * MIB)]))
+
+    def test_odd_size(self):
+        self.move(Guest(disks=[Disk(size=24 * MIB + 3 * 512, region=(1, 8))], cache="writeback"))
+
+    def test_destination_started_by_somebody_else(self):
+        guest = Guest(rate=300)
+        move = self.prepare(guest, start_destination=False)
+        argv = " ".join(guest.argv(is_source=False))
+        self.b.shell(f"{argv} -daemonize >/dev/null 2>&1 </dev/null")
+        move.attach_destination()
+        reference.move(move.source, move.destination)
+        move.check_moved()
+
     def test_dirty_ram(self):
         self.move(Guest(dirty_per_beat=4, dirty_pages=2048))
 

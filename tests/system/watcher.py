@@ -7,6 +7,7 @@ did, both ran. And the guest's beats (beats.py) would repeat.
 """
 
 import dataclasses
+import os
 import threading
 import time
 
@@ -23,22 +24,21 @@ class Span:
 
 
 class Watcher:
-    """Use as a context manager around the move; then check()."""
+    """start() it before the move, or use it as a context manager; then check().
+    It watches the guest on these hosts, whether its QEMU is there already,
+    comes later or comes again."""
 
-    def __init__(self, *qemus, interval_s=0.003):
+    def __init__(self, guest, *hosts, interval_s=0.003):
         self._interval_s = interval_s
-        self._sides = [_Side(qemu) for qemu in qemus]
+        self._sides = [_Side(guest, host) for host in hosts]
         self._both = []
         self.samples = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def start(self):
+        self._sample_all()
         self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
     def stop(self):
         if not self._stop.is_set():
@@ -46,6 +46,13 @@ class Watcher:
             self._thread.join()
             for side in self._sides:
                 side.finish()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
     def spans(self):
         """When the guest ran where, by QEMU's events, in order of time."""
@@ -70,58 +77,75 @@ class Watcher:
 
     def _watch(self):
         while not self._stop.is_set():
-            for one, other in zip(self._sides, self._sides[1:]):
-                self._sample(one, other)
-                self._sample(other, one)
-            self.samples += 1
+            self._sample_all()
             time.sleep(self._interval_s)
 
-    def _sample(self, one, other):
-        if one.running() and other.running() and one.running():
-            self._both.append((time.time(), one.name, other.name))
+    def _sample_all(self):
+        for one, other in zip(self._sides, self._sides[1:]):
+            for first, second in ((one, other), (other, one)):
+                if first.running() and second.running() and first.running():
+                    self._both.append((time.time(), first.name, second.name))
+        self.samples += 1
 
 
 class _Side:
-    def __init__(self, qemu):
-        self.name = qemu.host.name
+    def __init__(self, guest, host):
+        self.name = host.name
         self.spans = []
-        self._ended = None
-        self._qmp = Qmp(qemu.host.outside(f"{qemu.directory}/status.sock"))
-        if self.running():
-            self.spans.append(Span(self.name, time.time(), None))
+        self._socket = host.outside(f"{guest.directory}/status.sock")
+        self._qmp = None
 
     def running(self):
-        if self._ended:
-            return False
+        """Whether the guest runs here now; keeps the spans."""
         try:
+            if self._qmp is None:
+                return self._connect()
             status = self._qmp.status()
+            self._take_events()
+            return status == "running"
         except QmpClosed:
             self._end()
             return False
-        self._take_events()
-        return status == "running"
 
     def finish(self):
-        if not self._ended:
+        if self._qmp:
             try:
                 self._qmp.poll_events()
+                self._take_events()
+                self._qmp.close()
             except QmpClosed:
                 self._end()
-            self._take_events()
-        self._qmp.close()
+
+    def _connect(self):
+        """Connects if there is a QEMU, and begins a span if it runs."""
+        if not os.path.exists(self._socket):
+            return False
+        try:
+            self._qmp = Qmp(self._socket, deadline_s=0)
+        except OSError:
+            return False
+        running = self._qmp.status() == "running"
+        self._take_events()
+        if running and not self._in_span():
+            self.spans.append(Span(self.name, time.time(), None))
+        return running
 
     def _end(self):
         """QEMU is gone; the guest ran there till now at most."""
-        self._ended = time.time()
-        self._take_events()
-        if self.spans and self.spans[-1].end is None:
-            self.spans[-1].end = self._ended
+        if self._qmp:
+            self._take_events()
+            self._qmp.close()
+            self._qmp = None
+        if self._in_span():
+            self.spans[-1].end = time.time()
+
+    def _in_span(self):
+        return self.spans and self.spans[-1].end is None
 
     def _take_events(self):
         for event in self._qmp.events:
-            running = self.spans and self.spans[-1].end is None
-            if event["event"] == "RESUME" and not running:
+            if event["event"] == "RESUME" and not self._in_span():
                 self.spans.append(Span(self.name, timestamp(event), None))
-            elif event["event"] == "STOP" and running:
+            elif event["event"] == "STOP" and self._in_span():
                 self.spans[-1].end = timestamp(event)
         self._qmp.events.clear()

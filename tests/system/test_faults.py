@@ -1,0 +1,247 @@
+"""What goes wrong, at every step: afterwards the guest runs on the source as
+before, nothing it wrote is lost, nothing is left on either host.
+
+The steps are asked of vmferry itself (check --json), so a new one is covered
+without a line here. VMFERRY_TEST_HALT_BEFORE=STEP stops vmferry (SIGSTOP)
+just before a step: then the fault is put in, and it goes on.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import signal
+import unittest
+
+import hosts
+from rig import Disk, Guest, MoveTest
+
+DONE, REFUSED, FAILED, INTERRUPTED, HUMAN = 0, 3, 4, 5, 6
+
+
+class FaultTest(MoveTest):
+    def arguments(self, command, move, *options):
+        return [command, "-F", self.a.ssh_config, *options, move.source.qmp_sock,
+                f"root@hostb:{move.destination.qmp_sock}"]
+
+    def planned_steps(self, move):
+        """The names of the steps that can be undone, but the first, which changes nothing."""
+        done = self.vmferry(*self.arguments("check", move, "--json"))
+        lines = map(json.loads, done.stdout.splitlines())
+        return [line["step"] for line in lines
+                if line["type"] == "planned_step" and line["cancellable"]][1:]
+
+    def halted(self, move, step, *options):
+        """vmferry, stopped just before this step."""
+        process = self.start_vmferry(*self.arguments("migrate", move, *options),
+                                     env={"VMFERRY_TEST_HALT_BEFORE": step},
+                                     stdout=-1, stderr=-1, text=True)
+        hosts.wait_until(lambda: process.poll() is not None or state(process.pid) == "T",
+                         f"vmferry halts before {step}")
+        self.assertIsNone(process.poll(), f"vmferry ended before {step}")
+        return process
+
+    def goes_on(self, process, code):
+        """Lets it go on to its end, which is as expected; what it said."""
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=90)
+        self.assertEqual(process.returncode, code, out + err)
+        return err
+
+    def cut_ssh(self):
+        """Ends the SSH connections to hostb; sshd itself goes on."""
+        for pid, line in self.b.processes().items():
+            if line.startswith("sshd: root@"):
+                os.kill(pid, signal.SIGKILL)
+
+
+def state(pid):
+    """A process's state letter; proc(5)."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def at_every_step(method):
+    """Runs a test's body, which is (self, move, step), for every step, each on hosts of
+    its own."""
+    @functools.wraps(method)
+    def test(self):
+        guest = functools.partial(Guest, disks=[Disk(), Disk(bus="scsi")], rate=300, sectors=127)
+        steps = self.planned_steps(self.prepare(guest()))
+        self.assertIn("switchover", steps)
+        for step in steps:
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                method(self, self.prepare(guest()), step)
+    return test
+
+
+class EveryStep(FaultTest):
+    @at_every_step
+    def test_sigint(self, move, step):
+        process = self.halted(move, step)
+        process.send_signal(signal.SIGINT)
+        said = self.goes_on(process, INTERRUPTED)
+        self.assertIn("interrupted", said)
+        move.check_stayed()
+
+    @at_every_step
+    def test_sigterm_twice(self, move, step):
+        process = self.halted(move, step)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        self.goes_on(process, INTERRUPTED)
+        move.check_stayed()
+
+    @at_every_step
+    def test_destination_killed(self, move, step):
+        process = self.halted(move, step)
+        move.destination.kill()
+        said = self.goes_on(process, FAILED)
+        self.assertIn("hostb", said)
+        move.check_stayed()
+
+    @at_every_step
+    def test_ssh_cut(self, move, step):
+        process = self.halted(move, step)
+        self.cut_ssh()
+        said = self.goes_on(process, FAILED)
+        self.assertIn("hostb", said)
+        move.check_stayed()
+
+
+class PointOfNoReturn(FaultTest):
+    def test_destination_killed_just_before(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "run")
+        move.destination.kill()
+        self.goes_on(process, FAILED)
+        move.check_stayed()
+
+    def test_ssh_cut_just_before(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "run")
+        self.cut_ssh()
+        self.goes_on(process, FAILED)
+        move.check_stayed()
+
+    def test_sigint_just_before_is_too_late(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "run")
+        process.send_signal(signal.SIGINT)
+        self.goes_on(process, DONE)
+        move.check_moved()
+
+    def test_ssh_cut_after(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "tidy")
+        self.cut_ssh()
+        self.goes_on(process, DONE)
+        move.check_moved()
+
+    def test_cont_refused_by_the_destination(self):
+        """A disk that did not move is locked there: the guest goes on here."""
+        guest = Guest(disks=[Disk(), Disk()], rate=0)
+        move = self.prepare(guest)
+        process = self.halted(move, "run", "--disk", "disk0")
+        locker = self.b.popen(["qemu-io", "-f", "raw", "-c", "sleep 100000",
+                               guest.image(1)], stdout=-3, stderr=-3)
+        self.addCleanup(locker.wait)
+        self.addCleanup(locker.kill)
+        hosts.wait_until(lambda: locked(self.b.outside(guest.image(1))), "the image is locked")
+        said = self.goes_on(process, FAILED)
+        self.assertIn("lock", said)
+        locker.kill()
+        locker.wait()
+        move.check_stayed()
+
+
+def locked(path):
+    """Whether somebody holds a lock on a file; proc(5), /proc/locks."""
+    inode = os.stat(path).st_ino
+    locks = pathlib.Path("/proc/locks").read_text().splitlines()
+    return any(line.split()[-3].endswith(f":{inode}") for line in locks)
+
+
+class Network(FaultTest):
+    def blocked(self, how, *options):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        self.b.block("49152-49215", how)
+        done = self.vmferry(*self.arguments("migrate", move, *options), check=False)
+        self.assertEqual(done.returncode, FAILED, done.stderr)
+        self.b.unblock()
+        move.check_stayed()
+        return done.stderr
+
+    def test_nbd_port_swallowed(self):
+        said = self.blocked("drop", "--timeout", "connect=2")
+        self.assertIn("firewall", said)
+        self.assertIn("49152", said)
+
+    def test_nbd_port_rejected(self):
+        self.assertIn("firewall", self.blocked("reject"))
+
+    def test_ram_port_rejected(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        self.b.block("49153", "reject")
+        done = self.vmferry(*self.arguments("migrate", move), check=False)
+        self.assertEqual(done.returncode, FAILED, done.stderr)
+        move.check_stayed()
+
+    def test_ram_port_swallowed(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        self.b.block("49153", "drop")
+        done = self.vmferry(*self.arguments("migrate", move, "--timeout", "stall=2"), check=False)
+        self.assertEqual(done.returncode, FAILED, done.stderr)
+        move.check_stayed()
+
+    def test_nbd_connection_swallowed_while_it_copies(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "mirror", "--timeout", "stall=2")
+        self.b.block("49152", "drop")
+        said = self.goes_on(process, FAILED)
+        self.assertIn("nothing has moved", said)
+        self.b.unblock()
+        move.check_stayed()
+
+
+class HostKey(FaultTest):
+    def refused(self, known_hosts, words):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        path = f"{hosts.WORK}/known_hosts"
+        pathlib.Path(self.a.outside(path)).write_text(known_hosts(move))
+        done = self.vmferry(*self.arguments("migrate", move, "--known-hosts", path), check=False)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        os.unlink(self.a.outside(path))
+        move.check_stayed()
+
+    def test_unknown(self):
+        self.refused(lambda move: "", ["hostb", "SHA256:", "ssh-keyscan"])
+
+    def test_changed(self):
+        other = pathlib.Path(self.a.outside(hosts.ETC), "host_key.pub").read_text().split()[:2]
+        self.refused(lambda move: f"hostb {' '.join(other)}\n", ["hostb", "CHANGED"])
+
+
+class DestinationDisk(FaultTest):
+    def test_full(self):
+        """The room that was there when it was looked at is gone when it is needed."""
+        guest = Guest(rate=300, sectors=127)
+        os.makedirs(self.b.outside(guest.directory))
+        self.b.run(["mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", guest.directory], cwd="/")
+        self.b.outside = lambda path: f"/proc/{self.b.pid}/root{path}"  # sees that mount, too
+        guest.cache = "writeback"  # tmpfs knows no O_DIRECT
+        move = self.prepare(guest)
+        process = self.halted(move, "mirror")
+        self.b.shell(f"dd if=/dev/zero of={guest.directory}/filler bs=1M 2>/dev/null || true")
+        said = self.goes_on(process, FAILED)
+        self.assertIn("No space left", said)
+        self.b.shell(f"rm {guest.directory}/filler")
+        move.check_stayed()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
