@@ -61,6 +61,11 @@ int step_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 	return set_wanted(m, true, err);
 }
 
+static int take_back_on_destination(struct migration *m, struct err *err)
+{
+	return take_back(m, true, err);
+}
+
 /* A QEMU can wait for a migration only once in its life: this one is of no more use. */
 static int end_used_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 {
@@ -80,9 +85,7 @@ int undo_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (m->incoming && !m->switched)
 		return end_used_destination(m, timeout_ms, err);
-	if (reach_destination(m, err) < 0)
-		return -1;
-	return m->dst_quit ? 0 : take_back(m, true, err);
+	return undo_on_destination(m, take_back_on_destination, err);
 }
 
 /* RAM is sent at full speed unless the user says otherwise: QEMU's own limit of 128 MiB/s

@@ -36,16 +36,21 @@ int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 	return no_port(m, err);
 }
 
+/* QEMU's own error says that no server is running, which is as good. */
+static int stop_serving(struct migration *m, struct err *err)
+{
+	if (qmp_finish(qmp_nbd_stop_send(m->dst.qmp), err) < 0 && err->kind != ERR_QMP)
+		return -1;
+	return 0;
+}
+
 int undo_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
 	if (!m->nbd_started)
 		return 0;
-	if (reach_destination(m, err) < 0)
+	if (undo_on_destination(m, stop_serving, err) < 0)
 		return -1;
-	if (!m->dst_quit && qmp_finish(qmp_nbd_stop_send(m->dst.qmp), err) < 0 &&
-	    err->kind != ERR_QMP)
-		return -1; /* QEMU's own error says that it is not running */
 	m->nbd_started = false;
 	return 0;
 }

@@ -42,6 +42,20 @@ int reach_destination(struct migration *m, struct err *err)
 	return 0;
 }
 
+int undo_on_destination(struct migration *m,
+			int (*act)(struct migration *m, struct err *err), struct err *err)
+{
+	for (int tries = 0; tries < 2; tries++) {
+		if (reach_destination(m, err) < 0)
+			return -1;
+		if (m->dst_quit || act(m, err) == 0)
+			return 0;
+		if (err->kind != ERR_CLOSED)
+			return -1;
+	}
+	return -1;
+}
+
 static bool dst_closed(void *arg)
 {
 	struct migration *m = arg;
@@ -55,7 +69,7 @@ int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 		return -1;
 	if (m->dst_quit)
 		return 0;
-	if (qmp_quit(m->dst.qmp, err) < 0 ||
+	if ((qmp_quit(m->dst.qmp, err) < 0 && err->kind != ERR_CLOSED) ||
 	    loop_await(m->loop, "the end of the destination's QEMU", timeout_ms, dst_closed, m,
 		       err) < 0)
 		return -1;

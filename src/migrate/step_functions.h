@@ -54,6 +54,11 @@ STEP_FUNCTION(step_end);
  * QEMU is gone; -1 when neither can be known. */
 int reach_destination(struct migration *m, struct err *err);
 
+/* Lets @act take something back on the destination's QEMU; nothing to do when that QEMU is
+ * gone, or goes meanwhile: one whose incoming migration fails ends by itself. */
+int undo_on_destination(struct migration *m,
+			int (*act)(struct migration *m, struct err *err), struct err *err);
+
 /* Ends the destination's QEMU and sees it gone. Nothing to do when it is gone already;
  * an error when that cannot be known. */
 int end_destination(struct migration *m, int64_t timeout_ms, struct err *err);
