@@ -27,14 +27,21 @@ struct process {
 	struct pipe_end out, err;
 };
 
+/* More than a pipe holds, and not for ever: some programs write faster than we read. */
+#define READS_A_ROUND 64
+
 static void drain(struct pipe_end *end)
 {
 	char chunk[4096];
-	ssize_t n;
+	ssize_t n = 1;
 
-	while ((n = read(end->fd, chunk, sizeof(chunk))) > 0)
-		if (end->into->len + (size_t)n <= PROCESS_OUTPUT_MAX)
-			buf_add(end->into, chunk, (size_t)n);
+	for (int i = 0; i < READS_A_ROUND && n > 0; i++) {
+		size_t room = PROCESS_OUTPUT_MAX - end->into->len;
+
+		n = read(end->fd, chunk, sizeof(chunk));
+		if (n > 0 && room)
+			buf_add(end->into, chunk, (size_t)n < room ? (size_t)n : room);
+	}
 	if (n == 0) {
 		loop_fd_del(end->watch);
 		end->watch = NULL;
@@ -126,9 +133,10 @@ int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
 
 	*output = (struct process_output){0};
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0) {
+		err_errno(err, errno, "pipe");
 		close(out[0]);
 		close(out[1]);
-		return err_errno(err, errno, "pipe");
+		return -1;
 	}
 	ret = spawn(&p.pid, argv, out[1], errs[1]);
 	close(out[1]);

@@ -111,17 +111,27 @@ static bool never(void *arg)
 	return false;
 }
 
+static int connect_error(int errnum, const char *path, struct err *err)
+{
+	err_errno(err, errnum, "%s", path);
+	if (err && (errnum == ENOENT || errnum == ECONNREFUSED))
+		err->kind = ERR_REFUSED;
+	return -1;
+}
+
 /* A non-blocking connect(2) to a Unix socket answers EAGAIN while the listener's
  * backlog is full, and no poll(2) tells when it is not: try again, bounded. */
 static int connect_until(struct loop *loop, int fd, const struct sockaddr_un *addr,
-			 int64_t until_ms)
+			 int64_t until_ms, struct err *err)
 {
 	while (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0) {
 		if (errno != EAGAIN && errno != EINTR)
-			return -1;
-		if (loop_now_ms() >= until_ms ||
-		    loop_wait(loop, never, NULL, loop_now_ms() + 20) == LOOP_INTERRUPTED)
-			return -1;
+			return connect_error(errno, addr->sun_path, err);
+		if (loop_now_ms() >= until_ms)
+			return err_set(err, ERR_TIMEOUT,
+				       "%s: who listens there takes no connection", addr->sun_path);
+		if (loop_wait(loop, never, NULL, loop_now_ms() + 20) == LOOP_INTERRUPTED)
+			return err_set(err, ERR_INTERRUPTED, "interrupted");
 	}
 	return 0;
 }
@@ -143,12 +153,7 @@ struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_
 		err_errno(err, errno, "socket");
 		return NULL;
 	}
-	if (connect_until(loop, fd, &addr, loop_now_ms() + timeout_ms) < 0) {
-		int errnum = errno;
-
-		err_errno(err, errnum, "%s", path);
-		if (err && (errnum == ENOENT || errnum == ECONNREFUSED))
-			err->kind = ERR_REFUSED;
+	if (connect_until(loop, fd, &addr, loop_now_ms() + timeout_ms, err) < 0) {
 		close(fd);
 		return NULL;
 	}

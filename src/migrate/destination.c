@@ -62,7 +62,8 @@ static bool name_is_clean(const char *name)
 	if (!*name || *name == '-')
 		return false;
 	for (; *name; name++)
-		if ((unsigned char)*name <= ' ' || strchr("'\"`$\\;&<>|(){}", *name))
+		if ((unsigned char)*name <= ' ' || *name == 0x7f ||
+		    strchr("'\"`$\\;&<>|(){}", *name))
 			return false;
 	return true;
 }

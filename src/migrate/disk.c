@@ -45,6 +45,14 @@ static char *list_of(const struct qmp_drives *drives)
 	return b.data;
 }
 
+/* Without the slashes at its end: "/" is the empty prefix of every absolute path. */
+static size_t prefix_len(const char *s, size_t len)
+{
+	while (len && s[len - 1] == '/')
+		len--;
+	return len;
+}
+
 /* The longest --map that @path is under, applied; else a copy of @path. */
 static char *map_path(const char *path, const char *const *maps)
 {
@@ -52,16 +60,17 @@ static char *map_path(const char *path, const char *const *maps)
 	size_t best_len = 0;
 
 	for (; maps && *maps; maps++) {
-		size_t len = strcspn(*maps, "=");
-		bool whole = len && (*maps)[len - 1] == '/';
+		size_t eq = strcspn(*maps, "="), len = prefix_len(*maps, eq);
 
-		if (len >= best_len && strncmp(path, *maps, len) == 0 &&
-		    (whole || path[len] == '/' || !path[len])) {
-			best = *maps;
+		if ((!best || len >= best_len) && strncmp(path, *maps, len) == 0 &&
+		    (path[len] == '/' || (len && !path[len]))) {
+			best = *maps + eq + 1;
 			best_len = len;
 		}
 	}
-	return best ? str_printf("%s%s", best + best_len + 1, path + best_len) : str_dup(path);
+	return best ? str_printf("%.*s%s", (int)prefix_len(best, strlen(best)), best,
+				 path + best_len)
+		    : str_dup(path);
 }
 
 static char *absolute(const char *path, const char *cwd)

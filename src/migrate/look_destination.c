@@ -82,6 +82,19 @@ static void look_at_path(struct migration *m, struct disk *disk, const struct qm
 	disk->dst_path = str_dup(dst->file);
 }
 
+/* Names that cross (-drive id of one, -device id of the other) would lead two mirrors into
+ * one disk. */
+static void look_for_shared(struct migration *m, const struct disk *disk)
+{
+	for (const struct disk *d = m->disks.list; d < disk; d++)
+		if (str_eq(d->dst_node, disk->dst_node))
+			problems_add(&m->problems,
+				     "disks %s and %s would both go to the disk %s on %s; give "
+				     "each the same -drive id, -blockdev node-name and -device id "
+				     "on both sides",
+				     d->name, disk->name, disk->dst_node, m->dst.name);
+}
+
 static void pair(struct migration *m, struct disk *disk)
 {
 	const struct qmp_drive *dst = disk_counterpart(disk->src, &m->dst.drives);
@@ -96,6 +109,7 @@ static void pair(struct migration *m, struct disk *disk)
 	if (dst->read_only)
 		problems_add(&m->problems, "disk %s: read-only on %s", disk->name, m->dst.name);
 	disk->dst_node = str_dup(dst->node);
+	look_for_shared(m, disk);
 	disk->dst_size = dst->virtual_size;
 	disk->dst_actual_size = dst->actual_size;
 	look_at_path(m, disk, dst);

@@ -222,7 +222,10 @@ int qmp_any_job(struct qmp *qmp, char **id, struct err *err)
 	*id = NULL;
 	if (qmp_call(qmp, "query-block-jobs", NULL, &list, err) < 0)
 		return -1;
-	if (json_array_size(list))
-		*id = str_dup(qmp_str(json_array_get(list, 0), "device"));
+	if (json_array_size(list)) {
+		const char *name = qmp_str(json_array_get(list, 0), "device");
+
+		*id = str_dup(name ? name : "");
+	}
 	return 0;
 }

@@ -75,6 +75,8 @@ static void take_answer(struct qmp *qmp, json_t *message)
 
 	if (!request)
 		end_connection(qmp, ERR_FAILED, "sent an answer that nobody asked for");
+	else if (!json_object_get(message, "return") && !json_object_get(message, "error"))
+		end_connection(qmp, ERR_FAILED, "sent an answer without a result");
 	else if (request->abandoned)
 		request_free(request);
 	else

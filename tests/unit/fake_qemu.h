@@ -1,0 +1,61 @@
+/* A model of QEMU behind a scripted monitor: as much of its state as a move changes, with
+ * QEMU's own refusals. A pair of them can carry a whole migration. What must never happen
+ * ends the test at once: both running the guest, the destination running with its NBD
+ * server up, a switchover with mirrors still running.
+ */
+#ifndef VMFERRY_TESTS_FAKE_QEMU_H
+#define VMFERRY_TESTS_FAKE_QEMU_H
+
+#include "fake_qmp.h"
+
+#define FAKE_DRIVES_MAX 3
+
+/* One entry of query-block. Strings are borrowed. */
+struct fake_drive {
+	const char *device; /* "" with -blockdev; NULL: no such drive */
+	const char *node, *qdev, *type, *driver;
+	char file[128];
+	json_int_t size;
+	bool read_only, empty, temporary;
+};
+
+struct fake_qemu {
+	struct fake *fake;
+	struct fake_qemu *peer;
+	struct fake_drive drives[FAKE_DRIVES_MAX];
+
+	const char *state; /* RunState */
+	bool hold;         /* -S, or `stop` while inmigrate */
+	bool incoming;     /* migrate-incoming was taken */
+	bool keep;         /* with exit-on-error false */
+	bool gone;
+	const char *migration; /* MigrationStatus; "" for none so far */
+	bool pause_in_copy;    /* migration stays "active": RAM never converges */
+	json_t *capabilities;  /* name -> bool */
+	json_t *parameters;    /* max-bandwidth, downtime-limit */
+	json_t *jobs;          /* id -> status */
+	json_t *nodes;         /* node made by blockdev-add -> job using it, or "" */
+	json_t *exports;       /* id -> node */
+	int nbd_fd;            /* listens for real; -1: no NBD server */
+	bool was_running;      /* when `migrate` came */
+	json_t *at_start;      /* capabilities and parameters, see fake_qemu_changed() */
+};
+
+/* A source whose guest runs, or a destination started with -incoming defer -S. Each has two
+ * drives, with files of their own: "virtio0" by -drive, "data" by -blockdev. */
+void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination);
+void fake_qemu_pair(struct fake_qemu *src, struct fake_qemu *dst);
+void fake_qemu_deinit(struct fake_qemu *q);
+
+/* Takes a command or a migration capability away. */
+void fake_qemu_cannot(struct fake_qemu *q, const char *name);
+
+bool fake_qemu_running(const struct fake_qemu *q);
+
+/* What a move has set and not taken back, in words; NULL for nothing. Borrowed. */
+const char *fake_qemu_changed(const struct fake_qemu *q);
+
+/* Ends at once, as after SIGKILL. */
+void fake_qemu_die(struct fake_qemu *q);
+
+#endif

@@ -1,0 +1,540 @@
+/* `check` against two fake QEMUs: each refusal, and that nothing is ever changed by it. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "fake_move.h"
+#include "unit.h"
+
+static struct fake_move f;
+
+static void only_asked(void)
+{
+	for (size_t i = 0; i < fake_calls_count; i++) {
+		const char *command = fake_calls[i].command;
+
+		ck_assert_msg(str_starts(command, "query-") || str_eq(command, "qom-get") ||
+				      str_eq(command, "qmp_capabilities"),
+			      "check has sent %s to the %s", command,
+			      fake_name(fake_calls[i].fake));
+	}
+	ck_assert_ptr_null(fake_qemu_changed(&f.src));
+	ck_assert_ptr_null(fake_qemu_changed(&f.dst));
+}
+
+/* The check refuses with @count objections; the test looks at them. */
+static void refused(size_t count)
+{
+	fake_move_check(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_assert_int_eq(f.err.kind, ERR_REFUSED);
+	only_asked();
+	if (count != f.m->problems.count)
+		ck_assert_listed(&f.m->problems, "another number of objections");
+}
+
+/* The one objection is @part. */
+static void refused_for(const char *part)
+{
+	refused(1);
+	ck_assert_listed(&f.m->problems, part);
+	fake_move_end(&f);
+}
+
+static void accepted(void)
+{
+	fake_move_check(&f);
+	ck_assert_msg(f.ret == 0, "%s: %s", f.err.text,
+		      f.m->problems.count ? f.m->problems.list[0] : "");
+	only_asked();
+	fake_move_end(&f);
+}
+
+START_TEST(a_good_pair_is_accepted_and_shown)
+{
+	fake_move_begin(&f);
+	fake_move_check(&f);
+	ck_assert_ok(f.ret, &f.err);
+	only_asked();
+	ck_assert_str_eq(f.steps, "look ");
+	ck_assert_uint_eq(f.m->disks.count, 2);
+	ck_assert_str_eq(f.m->disks.list[0].dst_node, "#block222");
+	ck_assert_str_eq(f.m->disks.list[0].dst_path, f.dst.drives[0].file);
+	ck_assert_str_eq(f.m->disks.list[1].dst_node, "data");
+	ck_assert_int_eq(f.m->disks.list[1].fate, DISK_EXISTS);
+	ck_assert_str_eq(f.m->guest.name, "web1");
+	ck_assert_str_eq(f.m->src.status.state, "running");
+	ck_assert_str_eq(f.m->listening.address, "127.0.0.1");
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(a_block_job_is_refused)
+{
+	fake_move_begin(&f);
+	fake_reply(f.src.fake, "query-block-jobs", "[{\"device\": \"backup0\"}]");
+	refused_for("source: block job \"backup0\" is active");
+}
+END_TEST
+
+START_TEST(a_block_job_without_a_name_is_refused_too)
+{
+	fake_move_begin(&f);
+	fake_reply(f.src.fake, "query-block-jobs", "[{\"type\": \"backup\"}]");
+	refused_for("source: block job \"");
+}
+END_TEST
+
+START_TEST(a_migration_under_way_here_is_refused)
+{
+	fake_move_begin(&f);
+	f.src.migration = "active";
+	refused_for("source: a migration is under way already (\"active\")");
+}
+END_TEST
+
+START_TEST(a_migration_status_never_heard_of_is_refused)
+{
+	fake_move_begin(&f);
+	f.src.migration = "never-heard-of";
+	refused_for("a migration is under way already (\"never-heard-of\")");
+}
+END_TEST
+
+START_TEST(a_migration_that_is_over_is_no_objection)
+{
+	fake_move_begin(&f);
+	f.src.migration = "cancelled";
+	accepted();
+}
+END_TEST
+
+START_TEST(what_blocks_migration_is_told)
+{
+	fake_move_begin(&f);
+	fake_reply(f.src.fake, "query-migrate",
+		   "{\"blocked-reasons\": [\"vhost-user lacks\\u001b[31m\"]}");
+	refused_for("source: QEMU cannot migrate this guest: vhost-user lacks?[31m");
+}
+END_TEST
+
+START_TEST(a_guest_that_neither_runs_nor_is_paused_is_refused)
+{
+	fake_move_begin(&f);
+	f.src.state = "suspended";
+	refused_for("neither running nor paused but \"suspended\"; wake it first");
+	fake_move_begin(&f);
+	f.src.state = "postmigrate";
+	refused_for("neither running nor paused but \"postmigrate\"");
+	fake_move_begin(&f);
+	f.src.state = "io-error";
+	refused_for("neither running nor paused but \"io-error\"");
+}
+END_TEST
+
+START_TEST(a_paused_guest_is_accepted)
+{
+	fake_move_begin(&f);
+	f.src.state = "paused";
+	accepted();
+	fake_move_begin(&f);
+	f.src.state = "prelaunch";
+	accepted();
+}
+END_TEST
+
+START_TEST(a_throw_away_image_is_refused)
+{
+	fake_move_begin(&f);
+	f.src.drives[1].temporary = true;
+	snprintf(f.src.drives[1].file, sizeof(f.src.drives[1].file), "/var/tmp/vl.AbCdEf");
+	refused_for("disk data: opened with snapshot=on");
+}
+END_TEST
+
+START_TEST(a_source_without_the_switchover_pause_is_refused)
+{
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.src, "pause-before-switchover");
+	refused_for("source: this QEMU has no pause-before-switchover");
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.src, "migrate-continue");
+	refused_for("source: this QEMU has no pause-before-switchover");
+}
+END_TEST
+
+START_TEST(a_mirror_the_source_has_not_is_refused)
+{
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.src, "blockdev-mirror");
+	f.opt.mirror = MIRROR_BLOCKDEV;
+	refused_for("source: this QEMU has no blockdev-mirror");
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.src, "drive-mirror");
+	f.opt.mirror = MIRROR_DRIVE;
+	refused_for("source: this QEMU has no drive-mirror");
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.src, "blockdev-mirror");
+	accepted();
+}
+END_TEST
+
+START_TEST(a_destination_that_runs_is_refused)
+{
+	fake_move_begin(&f);
+	f.dst.state = "running";
+	refused_for("runs a guest; the destination must wait");
+}
+END_TEST
+
+START_TEST(a_destination_that_does_not_wait_is_refused)
+{
+	fake_move_begin(&f);
+	f.dst.state = "prelaunch";
+	refused_for("does not wait for a migration (it is \"prelaunch\")");
+}
+END_TEST
+
+START_TEST(a_destination_that_listens_already_is_refused)
+{
+	fake_move_begin(&f);
+	f.dst.migration = "setup";
+	refused_for("takes a migration already (\"setup\")");
+}
+END_TEST
+
+START_TEST(exports_that_are_there_are_refused)
+{
+	fake_move_begin(&f);
+	fake_reply(f.dst.fake, "query-block-exports", "[{\"id\": \"x\"}, {\"id\": \"y\"}]");
+	refused_for("has 2 block exports already");
+	fake_move_begin(&f);
+	fake_reply(f.dst.fake, "query-block-exports", "[{\"id\": \"x\"}]");
+	refused_for("has 1 block export already");
+}
+END_TEST
+
+START_TEST(a_destination_without_an_nbd_server_is_refused)
+{
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.dst, "nbd-server-start");
+	refused_for("destination: this QEMU has no NBD server");
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.dst, "late-block-activate");
+	refused_for("destination: this QEMU has no late-block-activate");
+}
+END_TEST
+
+START_TEST(a_disk_without_counterpart_is_refused)
+{
+	fake_move_begin(&f);
+	f.dst.drives[1].node = "other";
+	f.dst.drives[1].qdev = "sd9";
+	refused_for("disk data: the QEMU on destination has no disk by that name");
+}
+END_TEST
+
+START_TEST(a_counterpart_without_medium_is_refused)
+{
+	fake_move_begin(&f);
+	f.dst.drives[1].empty = true;
+	refused_for("disk data: the QEMU on destination has no medium in the drive by that name");
+}
+END_TEST
+
+START_TEST(a_read_only_counterpart_is_refused)
+{
+	fake_move_begin(&f);
+	f.dst.drives[0].read_only = true;
+	refused_for("disk virtio0: read-only on destination");
+}
+END_TEST
+
+START_TEST(two_disks_with_one_counterpart_are_refused)
+{
+	fake_move_begin(&f);
+	f.dst.drives[0].node = "data";
+	f.dst.drives[1].device = NULL;
+	refused_for("disks virtio0 and data");
+}
+END_TEST
+
+START_TEST(a_smaller_disk_is_refused_where_it_cannot_grow)
+{
+	fake_move_begin(&f);
+	f.dst.drives[1].size = 1 << 20;
+	fake_qemu_cannot(&f.dst, "block_resize");
+	refused_for("disk data: smaller on destination (1.0 MiB) than here (2.0 MiB)");
+	fake_move_begin(&f);
+	f.dst.drives[1].size = 1 << 20;
+	accepted();
+	fake_move_begin(&f);
+	f.dst.drives[1].size = 3 << 20;
+	fake_qemu_cannot(&f.dst, "block_resize");
+	accepted();
+}
+END_TEST
+
+START_TEST(the_same_file_on_both_sides_is_refused)
+{
+	fake_move_begin(&f);
+	memcpy(f.dst.drives[0].file, f.src.drives[0].file, sizeof(f.src.drives[0].file));
+	refused_for("is the same file on both sides");
+}
+END_TEST
+
+START_TEST(the_same_file_by_another_name_is_refused)
+{
+	fake_move_begin(&f);
+	unlink(f.dst.drives[0].file);
+	ck_assert_int_eq(link(f.src.drives[0].file, f.dst.drives[0].file), 0);
+	refused_for("is the same file on both sides");
+}
+END_TEST
+
+START_TEST(a_silent_source_is_refused)
+{
+	fake_move_begin(&f);
+	fake_greeting(f.src.fake, NULL);
+	f.opt.timeouts.connect_ms = 100;
+	refused_for("source: the monitor sends no QMP greeting: another client holds it");
+}
+END_TEST
+
+START_TEST(a_silent_destination_is_refused)
+{
+	fake_move_begin(&f);
+	fake_greeting(f.dst.fake, NULL);
+	f.opt.timeouts.connect_ms = 300;
+	refused_for("destination: the monitor sends no QMP greeting: another client holds it");
+}
+END_TEST
+
+START_TEST(a_destination_that_is_not_there_is_refused)
+{
+	fake_move_begin(&f);
+	fake_qemu_die(&f.dst);
+	refused(1);
+	ck_assert_listed(&f.m->problems, "No such file or directory; start its QEMU with "
+					 "-incoming defer -S, or give --start COMMAND");
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(a_source_that_closes_is_refused)
+{
+	fake_move_begin(&f);
+	fake_hang_up(f.src.fake, "query-block-jobs");
+	fake_move_check(&f);
+	ck_assert_int_eq(f.err.kind, ERR_REFUSED);
+	ck_assert_listed(&f.m->problems, "source: the connection was closed");
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(all_objections_are_told_at_once)
+{
+	fake_move_begin(&f);
+	f.src.migration = "active";
+	fake_reply(f.src.fake, "query-block-jobs", "[{\"device\": \"backup0\"}]");
+	f.dst.state = "running";
+	f.dst.drives[1].node = "other";
+	f.dst.drives[1].qdev = "sd9";
+	fake_reply(f.dst.fake, "query-block-exports", "[{\"id\": \"x\"}]");
+	refused(5);
+	ck_assert_listed(&f.m->problems, "block job \"backup0\"");
+	ck_assert_listed(&f.m->problems, "a migration is under way");
+	ck_assert_listed(&f.m->problems, "runs a guest");
+	ck_assert_listed(&f.m->problems, "has 1 block export already");
+	ck_assert_listed(&f.m->problems, "has no disk by that name");
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(an_unknown_disk_and_a_dead_destination_are_told_at_once)
+{
+	static const char *const names[] = {"vda", NULL};
+
+	fake_move_begin(&f);
+	f.opt.disks = names;
+	fake_qemu_die(&f.dst);
+	refused(2);
+	ck_assert_listed(&f.m->problems, "--disk vda: the guest has no such disk; it has: virtio0");
+	ck_assert_listed(&f.m->problems, "start its QEMU");
+	fake_move_end(&f);
+}
+END_TEST
+
+/* --- with --start: the host is looked at, no QEMU is there yet --- */
+
+static char other[160];
+
+static void begin_start(void)
+{
+	_autofree_ char *directory = NULL;
+
+	fake_move_begin(&f);
+	directory = str_directory(fake_path(f.dst.fake));
+	snprintf(other, sizeof(other), "%s", directory);
+	fake_qemu_die(&f.dst);
+	f.opt.start = "false";
+}
+
+START_TEST(with_start_files_that_lack_are_to_be_made)
+{
+	static char map[400];
+	static const char *maps[] = {map, NULL};
+	_autofree_ char *here = NULL;
+
+	begin_start();
+	here = str_directory(f.src.drives[0].file);
+	snprintf(map, sizeof(map), "%s=%s", here, other);
+	f.opt.maps = maps;
+	unlink(f.dst.drives[0].file);
+	fake_move_check(&f);
+	ck_assert_msg(f.ret == 0, "%s", f.m->problems.count ? f.m->problems.list[0] : f.err.text);
+	only_asked();
+	ck_assert_int_eq(f.m->disks.list[0].fate, DISK_CREATE);
+	ck_assert_str_eq(f.m->disks.list[0].dst_path, f.dst.drives[0].file);
+	ck_assert_int_eq(f.m->disks.list[1].fate, DISK_EXISTS);
+	ck_assert_int_ne(access(f.dst.drives[0].file, F_OK), 0);
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(with_start_the_sources_own_files_are_refused)
+{
+	begin_start();
+	refused(2);
+	ck_assert_listed(&f.m->problems, "disk virtio0: ");
+	ck_assert_listed(&f.m->problems, "is the same file on both sides");
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(with_start_a_listening_monitor_is_refused)
+{
+	static char first[200], second[200];
+	static const char *disks[] = {first, second, NULL};
+
+	fake_move_begin(&f);
+	f.opt.start = "false";
+	snprintf(first, sizeof(first), "virtio0=%s", f.dst.drives[0].file);
+	snprintf(second, sizeof(second), "data=%s", f.dst.drives[1].file);
+	f.opt.disks = disks;
+	refused_for("listens on");
+}
+END_TEST
+
+START_TEST(with_start_a_missing_directory_is_refused)
+{
+	static const char *disks[] = {"virtio0=/nonexistent/a.img", NULL};
+
+	begin_start();
+	f.opt.disks = disks;
+	refused_for("there is no directory /nonexistent");
+}
+END_TEST
+
+START_TEST(with_start_a_directory_is_no_target)
+{
+	static const char *disks[] = {"virtio0=/tmp", NULL};
+
+	begin_start();
+	f.opt.disks = disks;
+	refused_for("disk virtio0: /tmp on destination is neither a file nor a block device");
+}
+END_TEST
+
+START_TEST(with_start_two_disks_into_one_file_are_refused)
+{
+	static const char *disks[] = {"virtio0=/tmp/vmferry-x.img", "data=/tmp/vmferry-x.img",
+				      NULL};
+
+	begin_start();
+	f.opt.disks = disks;
+	refused_for("disks virtio0 and data would both go to /tmp/vmferry-x.img");
+}
+END_TEST
+
+START_TEST(with_start_a_disk_too_large_is_refused)
+{
+	begin_start();
+	fake_reply(f.src.fake, "query-block",
+		   "[{\"device\": \"big\", \"qdev\": \"q\", \"inserted\": {\"node-name\": \"n\", "
+		   "\"drv\": \"raw\", \"ro\": false, \"image\": {\"filename\": "
+		   "\"/tmp/vmferry-no-such.img\", \"virtual-size\": 4611686018427387904, "
+		   "\"actual-size\": 4611686018427387904}}}]");
+	refused_for("not enough free space in /tmp: the disks need 4.0 EiB");
+}
+END_TEST
+
+START_TEST(with_start_what_cannot_be_made_is_refused)
+{
+	static const char *disks[] = {"virtio0=/tmp/vmferry-x.img", NULL};
+
+	begin_start();
+	f.opt.disks = disks;
+	f.src.drives[0].driver = "vmdk";
+	refused_for("cannot be made there: it is neither raw nor qcow2");
+}
+END_TEST
+
+START_TEST(with_start_an_image_that_is_no_file_wants_a_path)
+{
+	static const char *disks[] = {"virtio0", NULL};
+
+	begin_start();
+	f.opt.disks = disks;
+	snprintf(f.src.drives[0].file, sizeof(f.src.drives[0].file), "nbd://h/x");
+	refused_for("disk virtio0: its image is no file (nbd://h/x)");
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		a_good_pair_is_accepted_and_shown,
+		a_block_job_is_refused,
+		a_block_job_without_a_name_is_refused_too,
+		a_migration_under_way_here_is_refused,
+		a_migration_status_never_heard_of_is_refused,
+		a_migration_that_is_over_is_no_objection,
+		what_blocks_migration_is_told,
+		a_guest_that_neither_runs_nor_is_paused_is_refused,
+		a_paused_guest_is_accepted,
+		a_throw_away_image_is_refused,
+		a_source_without_the_switchover_pause_is_refused,
+		a_mirror_the_source_has_not_is_refused,
+		a_destination_that_runs_is_refused,
+		a_destination_that_does_not_wait_is_refused,
+		a_destination_that_listens_already_is_refused,
+		exports_that_are_there_are_refused,
+		a_destination_without_an_nbd_server_is_refused,
+		a_disk_without_counterpart_is_refused,
+		a_counterpart_without_medium_is_refused,
+		a_read_only_counterpart_is_refused,
+		two_disks_with_one_counterpart_are_refused,
+		a_smaller_disk_is_refused_where_it_cannot_grow,
+		the_same_file_on_both_sides_is_refused,
+		the_same_file_by_another_name_is_refused,
+		a_silent_source_is_refused,
+		a_silent_destination_is_refused,
+		a_destination_that_is_not_there_is_refused,
+		a_source_that_closes_is_refused,
+		all_objections_are_told_at_once,
+		an_unknown_disk_and_a_dead_destination_are_told_at_once,
+		with_start_files_that_lack_are_to_be_made,
+		with_start_the_sources_own_files_are_refused,
+		with_start_a_listening_monitor_is_refused,
+		with_start_a_missing_directory_is_refused,
+		with_start_a_directory_is_no_target,
+		with_start_two_disks_into_one_file_are_refused,
+		with_start_a_disk_too_large_is_refused,
+		with_start_what_cannot_be_made_is_refused,
+		with_start_an_image_that_is_no_file_wants_a_path,
+	};
+
+	return unit_run("look", tests, COUNT_OF(tests));
+}
