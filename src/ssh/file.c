@@ -89,12 +89,8 @@ static int start_sftp(struct ssh *ssh, struct err *err)
 
 	if (ssh->sftp)
 		return 0;
-	if (ssh->closed)
-		return ssh_io_closed(ssh, err);
-	if (ssh->opening_stuck)
-		return err_set(err, ERR_TIMEOUT,
-			       "%s: the server never answered an earlier request for a channel",
-			       ssh->host);
+	if (ssh_channel_possible(ssh, err) < 0)
+		return -1;
 	if (ssh_io_run(ssh, "the server's SFTP", init_step, &r, err) < 0) {
 		ssh->opening_stuck = true;
 		return -1;
@@ -252,7 +248,7 @@ static int explain_create(struct ssh *ssh, const struct request *r, struct err *
 /* Removes what was just created and could not be finished; the words stay @err's. */
 static int take_back(struct ssh *ssh, const char *path, struct err *err)
 {
-	struct err why;
+	struct err why = {0};
 
 	if (ssh_file_remove(ssh, path, &why) < 0 && err) {
 		_autofree_ char *words = str_dup(err->text);
@@ -273,30 +269,33 @@ static int set_size(struct ssh *ssh, struct request *r, uint64_t size_bytes, uin
 	return r->rc < 0 ? failed(ssh, r, "set the size of", err) : 0;
 }
 
+/* Closes the new file, unless its SFTP is given up: then it went with that. */
+static int close_new(struct ssh *ssh, struct request *r, const LIBSSH2_SFTP *sftp, struct err *err)
+{
+	if (ssh->sftp != sftp)
+		return -1;
+	if (ask(ssh, "close", close_step, r, err) < 0)
+		return -1;
+	return r->rc < 0 ? failed(ssh, r, "close", err) : 0;
+}
+
 int ssh_file_create(struct ssh *ssh, const char *path, uint64_t size_bytes, uint32_t mode,
 		    struct err *err)
 {
 	struct request r = {.path = path, .mode = (long)(mode & 07777)};
-	LIBSSH2_SFTP *sftp;
+	const LIBSSH2_SFTP *sftp;
 	int ret;
 
+	if (start_sftp(ssh, err) < 0)
+		return -1;
 	if (ask(ssh, "create", create_step, &r, err) < 0)
 		return err_wrap(err, "whether %s was created is not known", path);
 	if (r.rc < 0)
 		return explain_create(ssh, &r, err);
 	sftp = ssh->sftp;
 	ret = set_size(ssh, &r, size_bytes, mode & 07777, err);
-	/* not by a new SFTP: then the handle went with the old one */
-	if (ssh->sftp == sftp) {
-		struct request end = {.path = path, .handle = r.handle};
-		struct err why;
-
-		if (ask(ssh, "close", close_step, &end, &why) < 0 || end.rc < 0) {
-			if (ret == 0)
-				ret = end.rc < 0 ? failed(ssh, &end, "close", err)
-						 : err_set(err, why.kind, "%s", why.text);
-		}
-	}
+	if (close_new(ssh, &r, sftp, ret < 0 ? NULL : err) < 0)
+		ret = -1;
 	return ret < 0 ? take_back(ssh, path, err) : 0;
 }
 
