@@ -82,6 +82,31 @@ START_TEST(command_that_breaks_its_shell)
 }
 END_TEST
 
+/* It closes its outputs and goes on: the status is waited for. */
+START_TEST(command_that_closes_its_outputs)
+{
+	struct process_output output;
+
+	start(NULL);
+	ck_assert_int_eq(ssh_command(ssh, "exec >&- 2>&-; sleep 1; exit 3", 20000, &output, &err),
+			 0);
+	ck_assert_int_eq(output.status, 3);
+	process_output_deinit(&output);
+}
+END_TEST
+
+START_TEST(command_that_the_server_replaces)
+{
+	struct process_output output;
+
+	start("ForceCommand echo instead");
+	ck_assert_int_eq(ssh_command(ssh, "echo mine", 20000, &output, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "good: a command was not run to its end"));
+	ck_assert_ptr_nonnull(strstr(err.text, "ForceCommand"));
+	process_output_deinit(&output);
+}
+END_TEST
+
 START_TEST(command_killed_by_a_signal)
 {
 	struct process_output output;
@@ -151,10 +176,11 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		command_status_and_outputs, command_without_output,
-		command_output_is_cut,      command_that_breaks_its_shell,
-		command_killed_by_a_signal, command_takes_too_long,
-		command_leaves_a_child,     command_is_interrupted_and_undo_goes_on};
+		command_status_and_outputs,      command_without_output,
+		command_output_is_cut,           command_that_breaks_its_shell,
+		command_that_closes_its_outputs, command_that_the_server_replaces,
+		command_killed_by_a_signal,      command_takes_too_long,
+		command_leaves_a_child,          command_is_interrupted_and_undo_goes_on};
 
 	return server_run_tests("ssh_command", tests, sizeof(tests) / sizeof(tests[0]), NULL,
 				teardown);
