@@ -8,6 +8,7 @@
 
 /* One request; which fields are used depends on it. */
 struct request {
+	bool (*step)(struct ssh *ssh, void *arg);
 	const char *path;
 	LIBSSH2_SFTP_HANDLE *handle;
 	LIBSSH2_SFTP_ATTRIBUTES attrs;
@@ -91,7 +92,9 @@ static int start_sftp(struct ssh *ssh, struct err *err)
 		return 0;
 	if (ssh_channel_possible(ssh, err) < 0)
 		return -1;
-	if (ssh_io_run(ssh, "the server's SFTP", init_step, &r, err) < 0) {
+	if (ssh_io_run(ssh,
+		       "the server's SFTP to start (is the program of \"Subsystem sftp\" there?)",
+		       init_step, &r, err) < 0) {
 		ssh->opening_stuck = true;
 		return -1;
 	}
@@ -133,14 +136,37 @@ static int failed(struct ssh *ssh, const struct request *r, const char *verb, st
 	if (r->rc == LIBSSH2_ERROR_SFTP_PROTOCOL)
 		return err_set(err, ERR_FAILED, "%s: %s %s: %s", ssh->host, verb, r->path,
 			       status_words(r->status));
+	if (r->rc == LIBSSH2_ERROR_CHANNEL_CLOSED)
+		return err_set(err, ERR_FAILED, "%s: %s %s: the server's SFTP has ended", ssh->host,
+			       verb, r->path);
 	libssh2_session_last_error(ssh->session, &text, NULL, 0);
 	return err_set(err, ERR_FAILED, "%s: %s %s: %s", ssh->host, verb, r->path,
 		       text && *text ? text : "SFTP failed");
 }
 
+/* For an SFTP that does not answer, or not sensibly: its state is half-way. The next request
+ * gets a new one, and this ends with the session. */
+static void give_up_sftp(struct ssh *ssh)
+{
+	ssh->sftp = NULL;
+}
+
+/* libssh2 1.10.0 waits on when the SFTP server has ended (sftp_packet_read() in src/sftp.c takes
+ * the end of the channel for "not yet"). */
+static bool ask_step(struct ssh *ssh, void *arg)
+{
+	struct request *r = arg;
+
+	if (r->step(ssh, r))
+		return true;
+	if (!libssh2_channel_eof(libssh2_sftp_get_channel(ssh->sftp)))
+		return false;
+	r->rc = LIBSSH2_ERROR_CHANNEL_CLOSED;
+	return true;
+}
+
 /* Makes the request: 0 when the server answered, which may be an error of the file (r->rc,
- * r->status). A session whose SFTP does not answer gets a new one next time: the old one's
- * state is half-way, and it ends with the session. */
+ * r->status). */
 static int ask(struct ssh *ssh, const char *verb, bool (*step)(struct ssh *ssh, void *arg),
 	       struct request *r, struct err *err)
 {
@@ -148,15 +174,20 @@ static int ask(struct ssh *ssh, const char *verb, bool (*step)(struct ssh *ssh, 
 
 	if (start_sftp(ssh, err) < 0)
 		return -1;
-	if (ssh_io_run(ssh, what, step, r, err) < 0) {
-		ssh->sftp = NULL;
+	r->step = step;
+	if (ssh_io_run(ssh, what, ask_step, r, err) < 0) {
+		give_up_sftp(ssh);
 		return -1;
 	}
 	if (r->rc == LIBSSH2_ERROR_SFTP_PROTOCOL) {
 		r->status = libssh2_sftp_last_error(ssh->sftp);
 		return 0;
 	}
-	return r->rc < 0 ? failed(ssh, r, verb, err) : 0;
+	if (r->rc == 0)
+		return 0;
+	failed(ssh, r, verb, err);
+	give_up_sftp(ssh);
+	return -1;
 }
 
 static bool no_such_file(const struct request *r)

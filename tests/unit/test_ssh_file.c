@@ -162,8 +162,8 @@ START_TEST(server_without_sftp)
 }
 END_TEST
 
-/* The SFTP server hangs (as with a dead NFS): an error in time, and the next one works. */
-START_TEST(sftp_does_not_answer)
+/* Opens a session whose SFTP server leaves its pid in $DIR/pid, and uses it once. */
+static void start_with_pid(void)
 {
 	struct ssh_target target;
 	struct file_info info;
@@ -178,10 +178,31 @@ START_TEST(sftp_does_not_answer)
 	ssh = ssh_open(loop, &target, &err);
 	ck_assert_msg(ssh != NULL, "%s", err.text);
 	ck_assert_msg(ssh_file_info(ssh, "/", &info, &err) == 0, "%s", err.text);
+}
+
+/* The SFTP server hangs (as with a dead NFS): an error in time, and the next one works. */
+START_TEST(sftp_does_not_answer)
+{
+	struct file_info info;
+
+	start_with_pid();
 	server_shell(&server, "kill -STOP $(cat $DIR/pid)");
 	ck_assert_int_eq(ssh_file_info(ssh, "/", &info, &err), -1);
 	ck_assert_int_eq(err.kind, ERR_TIMEOUT);
 	ck_assert_ptr_nonnull(strstr(err.text, "good: timed out after 1.5 s waiting for SFTP"));
+	ck_assert_msg(ssh_file_info(ssh, "/", &info, &err) == 0, "%s", err.text);
+}
+END_TEST
+
+START_TEST(sftp_dies)
+{
+	struct file_info info;
+
+	start_with_pid();
+	server_shell(&server, "kill -KILL $(cat $DIR/pid)");
+	ck_assert_int_eq(ssh_file_info(ssh, "/", &info, &err), -1);
+	ck_assert_msg(strstr(err.text, "good: look at /: the server's SFTP has ended") != NULL,
+		      "%s", err.text);
 	ck_assert_msg(ssh_file_info(ssh, "/", &info, &err) == 0, "%s", err.text);
 }
 END_TEST
@@ -196,7 +217,8 @@ int main(void)
 				      kinds_of_files,
 				      free_space,
 				      server_without_sftp,
-				      sftp_does_not_answer};
+				      sftp_does_not_answer,
+				      sftp_dies};
 
 	return server_run_tests("ssh_file", tests, sizeof(tests) / sizeof(tests[0]), NULL,
 				teardown);
