@@ -30,12 +30,16 @@ static bool open_step(struct ssh *ssh, void *arg)
 }
 
 /* libssh2 keeps the half-open channel in the session and would go on with it. */
-static int stuck(struct ssh *ssh, struct err *err)
+int ssh_channel_possible(const struct ssh *ssh, struct err *err)
 {
-	return err_set(err, ERR_TIMEOUT,
-		       "%s: the server never answered an earlier request for a channel; "
-		       "is it overloaded?",
-		       ssh->host);
+	if (ssh->closed)
+		return ssh_io_closed(ssh, err);
+	if (ssh->opening_stuck)
+		return err_set(err, ERR_TIMEOUT,
+			       "%s: the server never answered an earlier request for a channel; "
+			       "is it overloaded?",
+			       ssh->host);
+	return 0;
 }
 
 LIBSSH2_CHANNEL *ssh_channel_open(struct ssh *ssh, const char *type, const struct buf *message,
@@ -46,14 +50,8 @@ LIBSSH2_CHANNEL *ssh_channel_open(struct ssh *ssh, const char *type, const struc
 
 	if (refused)
 		*refused = false;
-	if (ssh->closed) {
-		ssh_io_closed(ssh, err);
+	if (ssh_channel_possible(ssh, err) < 0)
 		return NULL;
-	}
-	if (ssh->opening_stuck) {
-		stuck(ssh, err);
-		return NULL;
-	}
 	if (ssh_io_run(ssh, "the server to open a channel", open_step, &o, err) < 0) {
 		ssh->opening_stuck = true;
 		return NULL;
@@ -112,7 +110,8 @@ void ssh_channel_deinit(struct ssh *ssh)
 
 /* A server's "are you there" (ClientAliveInterval) wants an answer also while nobody here
  * reads. libssh2 has no call that only takes packets in; waiting for the end of some
- * channel's input does just that. */
+ * channel's input does just that. Without any channel there is no way; then
+ * an answer has to wait for the next request. */
 void ssh_channel_drain(struct ssh *ssh)
 {
 	LIBSSH2_CHANNEL *channel = ssh_stream_channel(ssh);

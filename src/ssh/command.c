@@ -120,12 +120,12 @@ static bool eof_step(struct ssh *ssh, void *arg)
 	return c->rc != LIBSSH2_ERROR_EAGAIN;
 }
 
-static bool close_step(struct ssh *ssh, void *arg)
+static bool closed_step(struct ssh *ssh, void *arg)
 {
 	struct command *c = arg;
 
 	(void)ssh;
-	c->rc = libssh2_channel_close(c->channel);
+	c->rc = libssh2_channel_wait_closed(c->channel);
 	return c->rc != LIBSSH2_ERROR_EAGAIN;
 }
 
@@ -172,13 +172,15 @@ static int signal_status(const char *name)
 	return 128;
 }
 
-/* For a command that ended without its marks: what the server says of the end comes after
- * the end of the output, with the channel's close. */
-static int unmarked_status(struct ssh *ssh, struct command *c, int *status, struct err *err)
+/* For a command that ended without its marks: what the server says of its end comes before
+ * it closes the channel. "Success" is not believed then: libssh2 says so also when the server
+ * said nothing, and what ran was perhaps not the command (ForceCommand). */
+static int unmarked_status(struct ssh *ssh, struct command *c, int64_t timeout_ms, int *status,
+			   struct err *err)
 {
 	char *name = NULL;
 
-	if (ssh_io_run(ssh, "the end of a command", close_step, c, err) < 0)
+	if (ssh_io_wait(ssh, "a command to end", timeout_ms, closed_step, c, err) < 0)
 		return -1;
 	*status = libssh2_channel_get_exit_status(c->channel);
 	if (libssh2_channel_get_exit_signal(c->channel, &name, NULL, NULL, NULL, NULL, NULL) == 0 &&
@@ -186,7 +188,12 @@ static int unmarked_status(struct ssh *ssh, struct command *c, int *status, stru
 		*status = signal_status(name);
 	if (name)
 		libssh2_free(ssh->session, name);
-	return 0;
+	if (*status != 0)
+		return 0;
+	return err_set(err, ERR_FAILED,
+		       "%s: a command was not run to its end; is there a ForceCommand in "
+		       "sshd_config, or a command=\"\" in authorized_keys?",
+		       ssh->host);
 }
 
 /* Waiting for output can be given up at any time: nothing of it is kept in the session. */
@@ -201,12 +208,14 @@ static int wait_for_end(struct ssh *ssh, struct command *c, int64_t timeout_ms, 
 
 static int run(struct ssh *ssh, struct command *c, int64_t timeout_ms, int *status, struct err *err)
 {
+	const int64_t until_ms = loop_now_ms() + timeout_ms;
+
 	if (start(ssh, c, err) < 0 || wait_for_end(ssh, c, timeout_ms, err) < 0)
 		return -1;
 	keep(&c->out, c->out.held.len);
 	keep(&c->err, c->err.held.len);
 	if (!c->out.marked && !c->err.marked)
-		return unmarked_status(ssh, c, status, err);
+		return unmarked_status(ssh, c, until_ms - loop_now_ms(), status, err);
 	*status = c->out.marked ? c->out.status : c->err.status;
 	return 0;
 }

@@ -153,11 +153,8 @@ static int try_address(struct loop *loop, const struct address *to, int64_t time
 		if (errnum == EINPROGRESS)
 			ret = wait_connected(loop, fd, timeout_ms, &errnum, err);
 	}
-	if (ret == 0 && errnum) {
-		ret = err_errno(err, errnum, "connection failed");
-		if (err && *advice(errnum))
-			ret = err_set(err, ERR_FAILED, "%s%s", strerror(errnum), advice(errnum));
-	}
+	if (ret == 0 && errnum)
+		ret = err_set(err, ERR_FAILED, "%s%s", strerror(errnum), advice(errnum));
 	if (ret < 0)
 		close(fd);
 	else

@@ -8,6 +8,7 @@
 
 /* One request; which fields are used depends on it. */
 struct request {
+	bool (*step)(struct ssh *ssh, void *arg);
 	const char *path;
 	LIBSSH2_SFTP_HANDLE *handle;
 	LIBSSH2_SFTP_ATTRIBUTES attrs;
@@ -89,13 +90,11 @@ static int start_sftp(struct ssh *ssh, struct err *err)
 
 	if (ssh->sftp)
 		return 0;
-	if (ssh->closed)
-		return ssh_io_closed(ssh, err);
-	if (ssh->opening_stuck)
-		return err_set(err, ERR_TIMEOUT,
-			       "%s: the server never answered an earlier request for a channel",
-			       ssh->host);
-	if (ssh_io_run(ssh, "the server's SFTP", init_step, &r, err) < 0) {
+	if (ssh_channel_possible(ssh, err) < 0)
+		return -1;
+	if (ssh_io_run(ssh,
+		       "the server's SFTP to start (is the program of \"Subsystem sftp\" there?)",
+		       init_step, &r, err) < 0) {
 		ssh->opening_stuck = true;
 		return -1;
 	}
@@ -137,14 +136,37 @@ static int failed(struct ssh *ssh, const struct request *r, const char *verb, st
 	if (r->rc == LIBSSH2_ERROR_SFTP_PROTOCOL)
 		return err_set(err, ERR_FAILED, "%s: %s %s: %s", ssh->host, verb, r->path,
 			       status_words(r->status));
+	if (r->rc == LIBSSH2_ERROR_CHANNEL_CLOSED)
+		return err_set(err, ERR_FAILED, "%s: %s %s: the server's SFTP has ended", ssh->host,
+			       verb, r->path);
 	libssh2_session_last_error(ssh->session, &text, NULL, 0);
 	return err_set(err, ERR_FAILED, "%s: %s %s: %s", ssh->host, verb, r->path,
 		       text && *text ? text : "SFTP failed");
 }
 
+/* For an SFTP that does not answer, or not sensibly: its state is half-way. The next request
+ * gets a new one, and this ends with the session. */
+static void give_up_sftp(struct ssh *ssh)
+{
+	ssh->sftp = NULL;
+}
+
+/* libssh2 1.10.0 waits on when the SFTP server has ended (sftp_packet_read() in src/sftp.c takes
+ * the end of the channel for "not yet"). */
+static bool ask_step(struct ssh *ssh, void *arg)
+{
+	struct request *r = arg;
+
+	if (r->step(ssh, r))
+		return true;
+	if (!libssh2_channel_eof(libssh2_sftp_get_channel(ssh->sftp)))
+		return false;
+	r->rc = LIBSSH2_ERROR_CHANNEL_CLOSED;
+	return true;
+}
+
 /* Makes the request: 0 when the server answered, which may be an error of the file (r->rc,
- * r->status). A session whose SFTP does not answer gets a new one next time: the old one's
- * state is half-way, and it ends with the session. */
+ * r->status). */
 static int ask(struct ssh *ssh, const char *verb, bool (*step)(struct ssh *ssh, void *arg),
 	       struct request *r, struct err *err)
 {
@@ -152,15 +174,20 @@ static int ask(struct ssh *ssh, const char *verb, bool (*step)(struct ssh *ssh, 
 
 	if (start_sftp(ssh, err) < 0)
 		return -1;
-	if (ssh_io_run(ssh, what, step, r, err) < 0) {
-		ssh->sftp = NULL;
+	r->step = step;
+	if (ssh_io_run(ssh, what, ask_step, r, err) < 0) {
+		give_up_sftp(ssh);
 		return -1;
 	}
 	if (r->rc == LIBSSH2_ERROR_SFTP_PROTOCOL) {
 		r->status = libssh2_sftp_last_error(ssh->sftp);
 		return 0;
 	}
-	return r->rc < 0 ? failed(ssh, r, verb, err) : 0;
+	if (r->rc == 0)
+		return 0;
+	failed(ssh, r, verb, err);
+	give_up_sftp(ssh);
+	return -1;
 }
 
 static bool no_such_file(const struct request *r)
@@ -252,7 +279,7 @@ static int explain_create(struct ssh *ssh, const struct request *r, struct err *
 /* Removes what was just created and could not be finished; the words stay @err's. */
 static int take_back(struct ssh *ssh, const char *path, struct err *err)
 {
-	struct err why;
+	struct err why = {0};
 
 	if (ssh_file_remove(ssh, path, &why) < 0 && err) {
 		_autofree_ char *words = str_dup(err->text);
@@ -273,30 +300,33 @@ static int set_size(struct ssh *ssh, struct request *r, uint64_t size_bytes, uin
 	return r->rc < 0 ? failed(ssh, r, "set the size of", err) : 0;
 }
 
+/* Closes the new file, unless its SFTP is given up: then it went with that. */
+static int close_new(struct ssh *ssh, struct request *r, const LIBSSH2_SFTP *sftp, struct err *err)
+{
+	if (ssh->sftp != sftp)
+		return -1;
+	if (ask(ssh, "close", close_step, r, err) < 0)
+		return -1;
+	return r->rc < 0 ? failed(ssh, r, "close", err) : 0;
+}
+
 int ssh_file_create(struct ssh *ssh, const char *path, uint64_t size_bytes, uint32_t mode,
 		    struct err *err)
 {
 	struct request r = {.path = path, .mode = (long)(mode & 07777)};
-	LIBSSH2_SFTP *sftp;
+	const LIBSSH2_SFTP *sftp;
 	int ret;
 
+	if (start_sftp(ssh, err) < 0)
+		return -1;
 	if (ask(ssh, "create", create_step, &r, err) < 0)
 		return err_wrap(err, "whether %s was created is not known", path);
 	if (r.rc < 0)
 		return explain_create(ssh, &r, err);
 	sftp = ssh->sftp;
 	ret = set_size(ssh, &r, size_bytes, mode & 07777, err);
-	/* not by a new SFTP: then the handle went with the old one */
-	if (ssh->sftp == sftp) {
-		struct request end = {.path = path, .handle = r.handle};
-		struct err why;
-
-		if (ask(ssh, "close", close_step, &end, &why) < 0 || end.rc < 0) {
-			if (ret == 0)
-				ret = end.rc < 0 ? failed(ssh, &end, "close", err)
-						 : err_set(err, why.kind, "%s", why.text);
-		}
-	}
+	if (close_new(ssh, &r, sftp, ret < 0 ? NULL : err) < 0)
+		ret = -1;
 	return ret < 0 ? take_back(ssh, path, err) : 0;
 }
 

@@ -76,6 +76,9 @@ bool ssh_io_writable(const struct ssh *ssh);
 
 /* --- channel.c --- */
 
+/* 0 when the session can have a new channel. */
+int ssh_channel_possible(const struct ssh *ssh, struct err *err);
+
 /* Opens a channel of @type with @message (RFC 4254, 5.1). NULL with @err; @refused, which
  * may be NULL, is true when it was the server who said no. */
 LIBSSH2_CHANNEL *ssh_channel_open(struct ssh *ssh, const char *type, const struct buf *message,

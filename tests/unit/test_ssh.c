@@ -15,7 +15,6 @@ static struct err err;
 
 static void setup(void)
 {
-	unsetenv("SSH_AUTH_SOCK");
 	server_start(&server, NULL);
 	loop = loop_new(&err);
 }
@@ -354,19 +353,6 @@ int main(void)
 				      agent_key_of_no_file,
 				      too_many_keys,
 				      nothing_is_left_behind};
-	TCase *tc = tcase_create("open");
-	Suite *suite = suite_create("ssh");
-	SRunner *runner;
-	int failed;
 
-	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tcase_add_test(tc, tests[i]);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return server_run_tests("ssh", tests, sizeof(tests) / sizeof(tests[0]), setup, teardown);
 }

@@ -134,6 +134,7 @@ void server_start(struct server *s, const char *sshd_config)
 	int lifeline[2];
 	int tcp, sock;
 
+	unsetenv("SSH_AUTH_SOCK");
 	strcpy(s->dir, "/tmp/vmferry-test-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(s->dir));
 	snprintf(s->echo, sizeof(s->echo), "%s/echo", s->dir);
@@ -184,4 +185,24 @@ struct ssh *server_open(struct loop *loop, const struct server *s)
 
 	ck_assert_msg(ssh != NULL, "%s", err.text);
 	return ssh;
+}
+
+int server_run_tests(const char *name, const TTest *const *tests, size_t count, void (*setup)(void),
+		     void (*teardown)(void))
+{
+	TCase *tc = tcase_create(name);
+	Suite *suite = suite_create(name);
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 90);
+	for (size_t i = 0; i < count; i++)
+		tcase_add_test(tc, tests[i]);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
 }

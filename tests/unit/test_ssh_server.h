@@ -4,7 +4,7 @@
 #ifndef TEST_SSH_SERVER_H
 #define TEST_SSH_SERVER_H
 
-#include <stdarg.h>
+#include <check.h>
 #include <sys/types.h>
 
 #include "base/loop.h"
@@ -36,5 +36,9 @@ struct ssh_target server_target(const struct server *s);
 
 /* ssh_open, which has to succeed. */
 struct ssh *server_open(struct loop *loop, const struct server *s);
+
+/* Runs them as one suite; the result is main's. @setup may be NULL. */
+int server_run_tests(const char *name, const TTest *const *tests, size_t count, void (*setup)(void),
+		     void (*teardown)(void));
 
 #endif

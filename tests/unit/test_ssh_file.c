@@ -1,0 +1,225 @@
+/* Files, against a real sshd. */
+#include <check.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "test_ssh_server.h"
+
+static struct server server;
+static struct loop *loop;
+static struct ssh *ssh;
+static struct err err;
+
+static void start(const char *sshd_config)
+{
+	server_start(&server, sshd_config);
+	loop = loop_new(&err);
+	ssh = server_open(loop, &server);
+}
+
+static void teardown(void)
+{
+	ssh_close(ssh);
+	loop_free(loop);
+	server_stop(&server);
+}
+
+static char *in_dir(const char *name)
+{
+	return str_printf("%s/%s", server.dir, name);
+}
+
+static void assert_create_fails(const char *path, const char *words)
+{
+	ck_assert_int_eq(ssh_file_create(ssh, path, 1024, 0600, &err), -1);
+	ck_assert_msg(strstr(err.text, words) != NULL, "no \"%s\" in: %s", words, err.text);
+	ck_assert_ptr_nonnull(strstr(err.text, "good: "));
+	ck_assert_ptr_nonnull(strstr(err.text, path));
+}
+
+START_TEST(file_is_created_sparse)
+{
+	const uint64_t size = 5ull << 40;
+	_autofree_ char *path = NULL;
+	struct file_info info;
+	struct stat st;
+
+	start(NULL);
+	path = in_dir("big.img");
+	ck_assert_msg(ssh_file_create(ssh, path, size, 0666, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(ssh_file_info(ssh, path, &info, &err), 0);
+	ck_assert_int_eq(info.kind, FILE_REGULAR);
+	ck_assert_uint_eq(info.size_bytes, size);
+	ck_assert_uint_eq(info.mode, 0666);
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_lt(st.st_blocks, 100);
+}
+END_TEST
+
+START_TEST(existing_file_stays_as_it_is)
+{
+	_autofree_ char *path = NULL;
+	_autofree_ char *dangling = NULL;
+	struct file_info info;
+
+	start(NULL);
+	server_shell(&server, "cd $DIR && echo precious > disk && ln -s nothing dangling");
+	path = in_dir("disk");
+	dangling = in_dir("dangling");
+	assert_create_fails(path, "already exists");
+	assert_create_fails(dangling, "already exists");
+	ck_assert_int_eq(ssh_file_info(ssh, dangling, &info, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "symbolic link to nothing"));
+	server_shell(&server, "test \"$(cat $DIR/disk)\" = precious && test ! -e $DIR/nothing");
+}
+END_TEST
+
+START_TEST(directory_is_missing)
+{
+	_autofree_ char *path = NULL;
+	struct file_info info;
+
+	start(NULL);
+	path = in_dir("not/there");
+	assert_create_fails(path, "there is no directory");
+	ck_assert_int_eq(ssh_file_info(ssh, path, &info, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "there is no directory"));
+}
+END_TEST
+
+/* No file system takes a file of 2^63 - 1 bytes. */
+START_TEST(file_that_cannot_be_sized_is_taken_back)
+{
+	_autofree_ char *path = NULL;
+	struct file_info info;
+
+	start(NULL);
+	path = in_dir("huge");
+	ck_assert_int_eq(ssh_file_create(ssh, path, UINT64_MAX >> 1, 0600, &err), -1);
+	ck_assert_msg(strstr(err.text, "set the size of") != NULL, "%s", err.text);
+	ck_assert_int_eq(ssh_file_info(ssh, path, &info, &err), 0);
+	ck_assert_int_eq(info.kind, FILE_ABSENT);
+}
+END_TEST
+
+START_TEST(file_is_removed_once_or_twice)
+{
+	_autofree_ char *path = NULL;
+	struct file_info info;
+
+	start(NULL);
+	path = in_dir("disk");
+	ck_assert_int_eq(ssh_file_create(ssh, path, 10, 0600, &err), 0);
+	ck_assert_int_eq(ssh_file_remove(ssh, path, &err), 0);
+	ck_assert_int_eq(ssh_file_info(ssh, path, &info, &err), 0);
+	ck_assert_int_eq(info.kind, FILE_ABSENT);
+	ck_assert_int_eq(ssh_file_remove(ssh, path, &err), 0);
+	ck_assert_int_eq(ssh_file_remove(ssh, server.dir, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "good: remove /tmp/"));
+}
+END_TEST
+
+START_TEST(kinds_of_files)
+{
+	struct file_info info;
+
+	start(NULL);
+	ck_assert_int_eq(ssh_file_info(ssh, server.dir, &info, &err), 0);
+	ck_assert_int_eq(info.kind, FILE_DIRECTORY);
+	ck_assert_uint_eq(info.mode, 0700);
+	ck_assert_int_eq(ssh_file_info(ssh, "/dev/null", &info, &err), 0);
+	ck_assert_int_eq(info.kind, FILE_OTHER);
+}
+END_TEST
+
+START_TEST(free_space)
+{
+	struct statvfs st;
+	uint64_t bytes;
+
+	start(NULL);
+	ck_assert_int_eq(ssh_free_space(ssh, server.dir, &bytes, &err), 0);
+	ck_assert_int_eq(statvfs(server.dir, &st), 0);
+	ck_assert_uint_le(bytes, (uint64_t)st.f_blocks * st.f_frsize);
+	ck_assert_uint_gt(bytes, (uint64_t)st.f_bavail * st.f_frsize / 2);
+	ck_assert_int_eq(ssh_free_space(ssh, "/not/there", &bytes, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "/not/there: no such file"));
+}
+END_TEST
+
+START_TEST(server_without_sftp)
+{
+	struct file_info info;
+	struct process_output output;
+
+	start("Subsystem other /bin/false");
+	ck_assert_int_eq(ssh_file_info(ssh, "/", &info, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "good: the server has no SFTP"));
+	ck_assert_ptr_nonnull(strstr(err.text, "Subsystem sftp"));
+	ck_assert_int_eq(ssh_command(ssh, "true", 20000, &output, &err), 0);
+	process_output_deinit(&output);
+}
+END_TEST
+
+/* Opens a session whose SFTP server leaves its pid in $DIR/pid, and uses it once. */
+static void start_with_pid(void)
+{
+	struct ssh_target target;
+	struct file_info info;
+
+	start(NULL);
+	ssh_close(ssh);
+	server_shell(&server, "cd $DIR && sed -i \"s|^Subsystem.*|Subsystem sftp $DIR/sftp|\" "
+			      "sshd_config && { echo '#!/bin/sh'; echo \"echo \\$\\$ > $DIR/pid\"; "
+			      "echo exec /usr/lib/openssh/sftp-server; } > sftp && chmod +x sftp");
+	target = server_target(&server);
+	target.answer_timeout_ms = 1500;
+	ssh = ssh_open(loop, &target, &err);
+	ck_assert_msg(ssh != NULL, "%s", err.text);
+	ck_assert_msg(ssh_file_info(ssh, "/", &info, &err) == 0, "%s", err.text);
+}
+
+/* The SFTP server hangs (as with a dead NFS): an error in time, and the next one works. */
+START_TEST(sftp_does_not_answer)
+{
+	struct file_info info;
+
+	start_with_pid();
+	server_shell(&server, "kill -STOP $(cat $DIR/pid)");
+	ck_assert_int_eq(ssh_file_info(ssh, "/", &info, &err), -1);
+	ck_assert_int_eq(err.kind, ERR_TIMEOUT);
+	ck_assert_ptr_nonnull(strstr(err.text, "good: timed out after 1.5 s waiting for SFTP"));
+	ck_assert_msg(ssh_file_info(ssh, "/", &info, &err) == 0, "%s", err.text);
+}
+END_TEST
+
+START_TEST(sftp_dies)
+{
+	struct file_info info;
+
+	start_with_pid();
+	server_shell(&server, "kill -KILL $(cat $DIR/pid)");
+	ck_assert_int_eq(ssh_file_info(ssh, "/", &info, &err), -1);
+	ck_assert_msg(strstr(err.text, "good: look at /: the server's SFTP has ended") != NULL,
+		      "%s", err.text);
+	ck_assert_msg(ssh_file_info(ssh, "/", &info, &err) == 0, "%s", err.text);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {file_is_created_sparse,
+				      existing_file_stays_as_it_is,
+				      directory_is_missing,
+				      file_that_cannot_be_sized_is_taken_back,
+				      file_is_removed_once_or_twice,
+				      kinds_of_files,
+				      free_space,
+				      server_without_sftp,
+				      sftp_does_not_answer,
+				      sftp_dies};
+
+	return server_run_tests("ssh_file", tests, sizeof(tests) / sizeof(tests[0]), NULL,
+				teardown);
+}
