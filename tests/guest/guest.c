@@ -51,10 +51,10 @@ enum { DISKS_MAX = 4, SECTORS_MAX = 127, DIRTY_START = 0x400000 };
 enum bus { BUS_VIRTIO, BUS_SCSI, BUS_IDE };
 
 enum wrong {
-	WRONG_NO_DISK = 1, /* number: the disk */
+	WRONG_NO_DISK = 1,     /* number: the disk */
 	WRONG_QUEUE_TOO_SMALL, /* number: the disk */
-	WRONG_RAM, /* number: the page */
-	WRONG_WRITE = 0x100, /* + the disk's status; number: the request */
+	WRONG_RAM,             /* number: the page */
+	WRONG_WRITE = 0x100,   /* + the disk's status; number: the request */
 };
 
 /* Written into the image by the rig, which has the same layout. */
@@ -63,14 +63,14 @@ extern const struct {
 	uint32_t guest_id;
 	uint32_t disks;
 	uint32_t sectors; /* a request */
-	uint32_t rate; /* requests in 1000 beats */
+	uint32_t rate;    /* requests in 1000 beats */
 	uint32_t credit_max;
 	uint32_t scattered;
 	uint32_t dirty_per_beat;
 	uint32_t dirty_pages;
 	struct {
 		uint32_t bus;
-		uint32_t unit; /* n-th virtio-blk; SCSI target; IDE 0 to 3 */
+		uint32_t unit;  /* n-th virtio-blk; SCSI target; IDE 0 to 3 */
 		uint32_t start; /* the first sector to write */
 		uint32_t slots; /* so many requests from there on */
 	} disk[DISKS_MAX];
@@ -266,7 +266,7 @@ struct virtio {
 	uint16_t size;
 	struct desc *desc;
 	volatile uint16_t *avail; /* flags, idx, ring[] */
-	volatile uint16_t *used; /* flags, idx, ... */
+	volatile uint16_t *used;  /* flags, idx, ... */
 };
 
 static uint8_t rings[DISKS_MAX][RING_SIZE] __attribute__((aligned(4096)));
@@ -285,18 +285,19 @@ static void virtio_init(struct virtio *v, uint16_t io, uint16_t queue, uint8_t *
 	v->used = (volatile uint16_t *)(((uintptr_t)v->avail + 6 + 2 * v->size + 4095) & ~4095ul);
 	out32(io + REG_QUEUE_PAGE, (uintptr_t)ring >> 12);
 	out8(io + REG_STATUS, 7); /* driver ok */
-	v->avail[0] = 1; /* no interrupts, please */
+	v->avail[0] = 1;          /* no interrupts, please */
 }
 
-static uint16_t desc_set(struct virtio *v, uint16_t n, const void *data, uint32_t length, uint16_t flags)
+static uint16_t desc_set(struct virtio *v, uint16_t n, const void *data, uint32_t length,
+			 uint16_t flags)
 {
-	v->desc[n] = (struct desc){ (uintptr_t)data, length, flags, n + 1 };
+	v->desc[n] = (struct desc){(uintptr_t)data, length, flags, n + 1};
 	return n + 1;
 }
 
 /* Lays out the one chain of descriptors that every request uses. */
-static int virtio_chain(struct virtio *v, const void *head, uint32_t head_length,
-		void *status, uint32_t status_length)
+static int virtio_chain(struct virtio *v, const void *head, uint32_t head_length, void *status,
+			uint32_t status_length)
 {
 	if (v->size > RING_MAX || v->size < 2 * settings.sectors + 2)
 		return -1;
@@ -372,7 +373,9 @@ static int blk_init(uint32_t disk)
 	virtio_init(&blk[disk], pci_enable_io(device, 0x10), 0, rings[disk]);
 	blk_head[disk].type = 1;
 	return virtio_chain(&blk[disk], &blk_head[disk], sizeof(blk_head[disk]),
-			(void *)&blk_status[disk], 1) ? WRONG_QUEUE_TOO_SMALL : 0;
+			    (void *)&blk_status[disk], 1)
+		       ? WRONG_QUEUE_TOO_SMALL
+		       : 0;
 }
 
 static uint8_t blk_write(uint32_t disk)
@@ -391,8 +394,10 @@ static int scsi_init(uint32_t disk)
 	if (!device)
 		return WRONG_NO_DISK;
 	virtio_init(&scsi, pci_enable_io(device, 0x10), 2, rings[disk]);
-	return virtio_chain(&scsi, &scsi_head, sizeof(scsi_head),
-			(void *)&scsi_status, sizeof(scsi_status)) ? WRONG_QUEUE_TOO_SMALL : 0;
+	return virtio_chain(&scsi, &scsi_head, sizeof(scsi_head), (void *)&scsi_status,
+			    sizeof(scsi_status))
+		       ? WRONG_QUEUE_TOO_SMALL
+		       : 0;
 }
 
 static uint8_t scsi_write(uint32_t disk)
@@ -428,8 +433,8 @@ static int ide_init(uint32_t disk)
 	pci_write(device, 0x40, 0x80008000); /* decode both channels */
 	ide_dma = pci_enable_io(device, 0x20);
 	for (uint32_t i = 0; i < settings.sectors; i++) {
-		prds[2 * i] = (struct prd){ (uintptr_t)fillers[i], sizeof(fillers[i]), 0 };
-		prds[2 * i + 1] = (struct prd){ (uintptr_t)&stamp, sizeof(stamp), 0 };
+		prds[2 * i] = (struct prd){(uintptr_t)fillers[i], sizeof(fillers[i]), 0};
+		prds[2 * i + 1] = (struct prd){(uintptr_t)&stamp, sizeof(stamp), 0};
 	}
 	prds[2 * settings.sectors - 1].flags = 0x8000; /* the last */
 	return 0;
@@ -458,12 +463,12 @@ static uint8_t ide_write(uint32_t disk)
 }
 
 static const struct {
-	int (*init)(uint32_t disk); /* 0 or an enum wrong */
+	int (*init)(uint32_t disk);      /* 0 or an enum wrong */
 	uint8_t (*write)(uint32_t disk); /* the stamped request; 0 or a status */
 } drivers[] = {
-	[BUS_VIRTIO] = { blk_init, blk_write },
-	[BUS_SCSI] = { scsi_init, scsi_write },
-	[BUS_IDE] = { ide_init, ide_write },
+	[BUS_VIRTIO] = {blk_init, blk_write},
+	[BUS_SCSI] = {scsi_init, scsi_write},
+	[BUS_IDE] = {ide_init, ide_write},
 };
 
 /* ---- the work */
@@ -479,7 +484,7 @@ static uint32_t sum_of(const void *data, int words)
 static void make_fillers(void)
 {
 	for (uint32_t i = 0; i < settings.sectors; i++) {
-		struct filler filler = { "VMFF", settings.guest_id, i, 0 };
+		struct filler filler = {"VMFF", settings.guest_id, i, 0};
 		filler.sum = sum_of(&filler, 3);
 		for (int n = 0; n < FILLERS; n++)
 			fillers[i][n] = filler;
@@ -559,13 +564,13 @@ static uint32_t wait_for_beat(void)
 static void start_beating(void)
 {
 	static const uint8_t pic[][2] = {
-		{ 0x20, 0x11 }, { 0x21, 0x20 }, { 0x21, 4 }, { 0x21, 1 }, { 0x21, 0xfe },
-		{ 0xa0, 0x11 }, { 0xa1, 0x28 }, { 0xa1, 2 }, { 0xa1, 1 }, { 0xa1, 0xff },
+		{0x20, 0x11}, {0x21, 0x20}, {0x21, 4}, {0x21, 1}, {0x21, 0xfe},
+		{0xa0, 0x11}, {0xa1, 0x28}, {0xa1, 2}, {0xa1, 1}, {0xa1, 0xff},
 	};
 	uint32_t handler = (uintptr_t)on_timer;
 	volatile uint32_t *apic = (volatile uint32_t *)0xfee00000;
 
-	apic[0xf0 / 4] = 0x1ff; /* on */
+	apic[0xf0 / 4] = 0x1ff;   /* on */
 	apic[0x350 / 4] = 0x8700; /* takes interrupts from the PIC */
 
 	idt[32] = (uint64_t)(handler & 0xffff0000) << 32 | 0x8e0000080000ull | (handler & 0xffff);

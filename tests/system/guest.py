@@ -1,39 +1,23 @@
 """The guests that tests move: their disks, their QEMUs, their settings.
 
-A guest runs tests/guest/guest.c (see there what it does) as its firmware. A disk of it holds,
-before the start, a cheap pattern with holes, which original() tells again for
-any MiB; the guest then writes to a region of it only. So whatever is on a
-disk later, verify.py can say what ought to be there.
+A guest runs ../guest/guest.c (see there what it does) as its firmware. Before
+the start each of its disks holds a cheap pattern with holes, which original()
+tells again for any MiB; the guest then writes to a region of it only. So
+whatever is on a disk later, verify.py can say what ought to be there.
 """
 
 import dataclasses
 import functools
 import os
-import pathlib
 import random
-import re
-import select
-import shlex
-import signal
 import struct
-import subprocess
-import tempfile
-import time
 
 import hosts
-from beats import BeatReader, Wrong
-from qmp import Qmp, QmpClosed
+from program import ACCELERATORS, accelerator, default_qemu, guest_program
+from qemu import Qemu
 
 MIB = 1 << 20
 SECTOR = 512
-GUEST_SOURCES = pathlib.Path(__file__).resolve().parent.parent / "guest"
-CFLAGS = ("-m32 -march=i686 -Os -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie "
-          "-fno-stack-protector -fno-asynchronous-unwind-tables -mno-sse -mno-mmx "
-          "-fcf-protection=none -fno-tree-loop-distribute-patterns").split()
-
-# The same as in guest.c. The settings: magic, guest id, disks, sectors, rate,
-# credit_max, scattered, dirty_per_beat, dirty_pages, 4 x (bus, unit, start, slots).
-SETTINGS = struct.Struct("<8s 8I 16I")
 BUSES = {"virtio": 0, "scsi": 1, "ide": 2}
 FILLER = struct.Struct("<4s 3I")
 STAMP = struct.Struct("<4s 7I")
@@ -182,17 +166,19 @@ class Guest:
         if is_source:
             program, last = self.qemu, self.src_extra
         else:
-            program, last = self.dst_qemu or self.qemu, ["-incoming", "defer", "-S", *self.dst_extra]
+            program = self.dst_qemu or self.qemu
+            last = ["-incoming", "defer", "-S", *self.dst_extra]
         monitors = []
         for name in ("qmp", "watch", "status"):
             monitors += ["-chardev", f"socket,id={name},path={self.directory}/{name}.sock,"
                          "server=on,wait=off", "-mon", f"chardev={name},mode=control"]
-        return [*(program or default_qemu()), "-name", self.name, "-machine", self.machine, *ACCELERATORS[accelerator()],
-                "-m", str(self.ram_mib), "-nodefaults", "-display", "none", "-vga", "none",
-                "-no-user-config", *monitors,
+        return [*(program or default_qemu()), "-name", self.name, "-machine", self.machine,
+                *ACCELERATORS[accelerator()], "-m", str(self.ram_mib), "-nodefaults",
+                "-display", "none", "-vga", "none", "-no-user-config", *monitors,
                 "-chardev", f"file,id=beat,path={self.beat_path},append=on",
                 "-device", "isa-debugcon,iobase=0xe9,chardev=beat",
-                *self._disk_arguments(is_source), *self._other_media_arguments(), *self.extra, *last]
+                *self._disk_arguments(is_source), *self._other_media_arguments(),
+                *self.extra, *last]
 
     @property
     def beat_log(self):
@@ -253,198 +239,9 @@ class Guest:
         for number, disk in enumerate(self.disks):
             unit = sum(other.bus == disk.bus for other in self.disks[:number])
             disks += [BUSES[disk.bus], unit, *self._region(number)]
-        disks += [0] * (16 - len(disks))
-        image = bytearray(guest_image())
-        SETTINGS.pack_into(image, 0, b"VMFGUEST", self.id, len(self.disks), self.sectors,
-                           self.rate, max(1000, self.rate * 100), self.scattered,
-                           self.dirty_per_beat, self.dirty_pages, *disks)
-        return bytes(image)
-
-
-class Qemu:
-    """A running QEMU of a guest on a host."""
-
-    def __init__(self, guest, host, argv=None):
-        """Starts it; without argv takes the one that somebody else started."""
-        self.guest, self.host = guest, host
-        self.directory = guest.directory
-        self.qmp_sock = f"{guest.directory}/qmp.sock"
-        self.beat_log = host.outside(guest.beat_log)
-        self.stderr_path = host.outside(f"{guest.directory}/stderr.log")
-        self.beats = guest.timed_beats and BeatReader(host.outside(guest.beat_path), self.beat_log)
-        if argv:
-            with open(self.stderr_path, "ab") as stderr:
-                self.process = host.popen(argv, stdout=stderr, stderr=stderr)
-        else:
-            self.process = _find_process(guest, host)
-        self.watch = None
-        try:
-            self.watch = self._connect()
-        except BaseException:
-            self.close()
-            raise
-
-    def _connect(self):
-        """Connects to the monitor, which is there soon or QEMU has ended."""
-        path = self.host.outside(f"{self.directory}/watch.sock")
-        hosts.wait_until(lambda: os.path.exists(path) or self.check_alive(),
-                         f"{self.host.name}: QEMU has a monitor")
-        try:
-            return Qmp(path)
-        except (OSError, QmpClosed):
-            self.process.wait(hosts.DEADLINE_S)
-            self.check_alive()
-
-    def check_alive(self):
-        """Raises an error with what QEMU said if it has ended."""
-        if self.process.poll() is not None:
-            raise RuntimeError(f"{self.host.name}: QEMU ended with {self.process.returncode}: "
-                               f"{self.stderr()}")
-
-    def stderr(self):
-        path = pathlib.Path(self.stderr_path)
-        return path.read_text() if path.exists() else ""
-
-    def has_beaten(self, more):
-        """Whether the log has that many bytes."""
-        try:
-            return os.path.getsize(self.beat_log) >= more
-        except FileNotFoundError:
-            return False
-
-    def wait_for_beats(self, count=64, deadline_s=hosts.DEADLINE_S):
-        """Waits until the guest has said that many bytes more."""
-        wanted = count + (os.path.getsize(self.beat_log) if self.has_beaten(1) else 0)
-        hosts.wait_until(lambda: self.has_beaten(wanted) or self.check_alive(),
-                         f"{self.guest.name} beats on {self.host.name}", deadline_s)
-
-    def running(self):
-        """Whether the process is there and runs the guest."""
-        return self.process.poll() is None and self.watch.status() == "running"
-
-    def quit(self):
-        """Ends QEMU in good order; nothing if it has ended."""
-        if self.process.poll() is None:
-            try:
-                self.watch.command("quit")
-            except QmpClosed:
-                pass
-        self.process.wait(hosts.DEADLINE_S)
-
-    def kill(self):
-        """Ends the process like a crash would."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-
-    def close(self):
-        """Ends everything; may be called twice and at any time."""
-        self.kill()
-        if self.watch:
-            self.watch.close()
-        if self.beats:
-            self.beats.close()
-            self.beats = None
-
-    def check_errors(self):
-        """Asserts that QEMU complained about nothing."""
-        if match := re.search(".*(conflict|error|fail|assert).*", self.stderr(), re.IGNORECASE):
-            raise Wrong(f"{self.host.name}: QEMU said: {match.group()}")
-
-
-class _Process:
-    """A process that is not our child, with what we need of a Popen."""
-
-    def __init__(self, pid):
-        self.pid = pid
-        self.returncode = None
-        self._pidfd = os.pidfd_open(pid)
-
-    def poll(self):
-        if self.returncode is None and select.select([self._pidfd], [], [], 0)[0]:
-            os.close(self._pidfd)
-            self.returncode = 0  # nobody tells us
-        return self.returncode
-
-    def wait(self, timeout=hosts.DEADLINE_S):
-        hosts.wait_until(lambda: self.poll() is not None, f"process {self.pid} ends", timeout)
-
-    def kill(self):
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-
-def _find_process(guest, host):
-    for pid, line in host.processes().items():
-        if re.search(rf"^\S*qemu\S* .*-name \S*{guest.name}\b", line):
-            return _Process(pid)
-    raise Wrong(f"{host.name}: no QEMU of {guest.name} runs")
-
-
-def default_qemu():
-    return shlex.split(os.environ.get("VMFERRY_TEST_QEMU", "qemu-system-x86_64"))
-
-
-@functools.cache
-def guest_image():
-    """The guest's machine code, built on first use."""
-    ready_made = os.environ.get("VMFERRY_TEST_GUEST")
-    if ready_made:
-        return pathlib.Path(ready_made).read_bytes()
-    with tempfile.TemporaryDirectory() as directory:
-        objects = []
-        for source in ("start.S", "guest.c"):
-            objects.append(f"{directory}/{source}.o")
-            subprocess.run(["gcc", *CFLAGS, "-c", GUEST_SOURCES / source, "-o", objects[-1]],
-                           check=True)
-        subprocess.run(["ld", "-m", "elf_i386", "-T", GUEST_SOURCES / "guest.ld", "--oformat",
-                        "binary", "-o", f"{directory}/guest.bin", *objects], check=True)
-        return pathlib.Path(f"{directory}/guest.bin").read_bytes()
-
-
-ACCELERATORS = {"kvm": ("-accel", "kvm", "-cpu", "host,-arch-capabilities"),
-                "tcg": ("-accel", "tcg")}
-
-
-@functools.cache
-def accelerator():
-    """The name of the one to use: KVM if the guest is seen to beat under it,
-    else TCG. VMFERRY_TEST_ACCEL decides beforehand."""
-    wanted = os.environ.get("VMFERRY_TEST_ACCEL")
-    for name in [wanted] if wanted else ACCELERATORS:
-        if guest_beats(name):
-            return name
-    raise RuntimeError(f"the test guest does not beat under {wanted or 'KVM nor TCG'}")
-
-
-def loses_memory(qemu):
-    """Whether this QEMU's migration may lose what the guest writes to RAM:
-    TCG before 9.0 does, and it looks like a corrupted guest."""
-    return accelerator() == "tcg" and qemu.watch.greeting["QMP"]["version"]["qemu"]["major"] < 9
-
-
-def guest_beats(accelerator_name, deadline_s=10):
-    """Runs a guest; whether it beat."""
-    with tempfile.TemporaryDirectory() as directory:
-        image, log = f"{directory}/guest.bin", f"{directory}/beat.log"
-        pathlib.Path(image).write_bytes(Guest(disks=[]).program())
-        pathlib.Path(log).touch()
-        process = subprocess.Popen(
-            [*default_qemu(), "-machine", "pc", *ACCELERATORS[accelerator_name], "-m", "32",
-             "-nodefaults", "-display", "none", "-bios", image,
-             "-chardev", f"file,id=beat,path={log}",
-             "-device", "isa-debugcon,iobase=0xe9,chardev=beat"],
-            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + deadline_s
-            while time.monotonic() < deadline and process.poll() is None:
-                if os.path.getsize(log) > 50:
-                    return True
-                time.sleep(0.005)
-            return False
-        finally:
-            process.kill()
-            process.wait()
+        return guest_program(self.id, len(self.disks), self.sectors, self.rate,
+                             max(1000, self.rate * 100), self.scattered,
+                             self.dirty_per_beat, self.dirty_pages, *disks)
 
 
 @functools.cache

@@ -16,7 +16,6 @@ its network namespace and removes the files. So nothing outlives a test.
 
 import os
 import pathlib
-import re
 import shlex
 import shutil
 import signal

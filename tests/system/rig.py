@@ -16,7 +16,8 @@ import unittest
 import hosts
 import verify
 from beats import Wrong, largest_gap
-from guest import Disk, Guest, Qemu, loses_memory
+from guest import Disk, Guest
+from qemu import Qemu, loses_memory
 from watcher import Watcher
 
 __all__ = ["Disk", "Guest", "Move", "MoveTest", "Watcher", "Wrong"]
@@ -82,8 +83,9 @@ class Move:
     def attach_destination(self):
         """Takes the destination that vmferry started for ours."""
         self.destination = Qemu(self.guest, self.dst_host)
-        self.before[1].things |= {thing for thing in self.before[0].things
-                                  if self.guest.name in thing}
+        process = self.dst_host.processes()[self.destination.process.pid]
+        self.before[1].things |= {f"process: {process}", *(
+            thing for thing in self.before[0].things if self.guest.name in thing)}
 
     def traces(self):
         return [verify.Traces.of(host, *filter(None, [qemu])) for host, qemu in
@@ -99,7 +101,6 @@ class Move:
         ends it. Returns its Beats."""
         if not self.destination:
             self.attach_destination()
-            allowed_litter = (rf"process: .*qemu.*{self.guest.name}", *allowed_litter)
         self._check_goes_on(self.destination)
         return self._check(self.destination, allowed_litter, lambda: verify.check_moved(
             self.guest, self.source, self.destination))

@@ -11,7 +11,8 @@ import hosts
 import reference
 import verify
 from beats import Wrong, parse_beats, read_beats
-from guest import MIB, accelerator
+from guest import MIB
+from program import accelerator
 from rig import Disk, Guest, MoveTest
 
 
