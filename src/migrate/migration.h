@@ -64,6 +64,8 @@ struct migration {
 	struct problems left_behind; /* what an undo could not undo */
 
 	bool begun[STEPS_MAX];     /* by row of the table of steps */
+	int64_t ram_begun_ms;
+	bool relaxed;          /* the short downtime-limit was given up */
 	bool migrating;            /* `migrate` was sent */
 	bool detaching;            /* the mirrors are being ended by us */
 	bool started_dst;          /* --start was run by us */

@@ -18,6 +18,27 @@ static uint64_t share_of(const struct migration *m)
 	return copying ? m->opt->bandwidth / copying : m->opt->bandwidth;
 }
 
+/* The memory that all mirrors together take in the source's QEMU. A mirror's buf-size is
+ * also how much it has in flight, so it is the knob between the copy and the guest: its
+ * writes queue behind the copy's. Measured (2 GiB, guest writing 20 MB/s one by one; seconds
+ * until READY, share of its rate that the guest kept): 7.2: 8 MiB 4.9 s, 86 %; 64 MiB 5.0 s,
+ * 37 %. 10.0: 8 MiB 4.7 s, 68 %; 256 MiB 3.9 s, 10 %. Four disks on 10.0: 4 MiB each 3.4 s,
+ * 82 %; 16 MiB each 3.7 s, 63 %. dd: 3.6 s. */
+#define BUFFER_MIB 4
+#define FAST_TOTAL_MIB 256
+#define FAST_LEAST_MIB 16
+
+static uint64_t buffer_size(const struct migration *m)
+{
+	uint64_t mib = BUFFER_MIB;
+
+	if (m->opt->fast)
+		mib = FAST_TOTAL_MIB / m->disks.count;
+	if (m->opt->fast && mib < FAST_LEAST_MIB)
+		mib = FAST_LEAST_MIB;
+	return mib << 20;
+}
+
 static int start(struct migration *m, struct disk *disk, struct err *err)
 {
 	struct qmp_mirror mirror = {
@@ -25,6 +46,7 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.node = disk->src->node,
 		.target_node = uses_drive_mirror(m) ? NULL : disk->target,
 		.speed = share_of(m),
+		.buf_size = buffer_size(m),
 	};
 
 	target_of(disk, &mirror.target);

@@ -42,8 +42,8 @@ int reach_destination(struct migration *m, struct err *err)
 	return 0;
 }
 
-int undo_on_destination(struct migration *m,
-			int (*act)(struct migration *m, struct err *err), struct err *err)
+int undo_on_destination(struct migration *m, int (*act)(struct migration *m, struct err *err),
+			struct err *err)
 {
 	for (int tries = 0; tries < 2; tries++) {
 		if (reach_destination(m, err) < 0)

@@ -74,6 +74,28 @@ static int see_who_stopped(struct migration *m, struct err *err)
 	return 0;
 }
 
+/* How long RAM may take to converge within our own short downtime-limit. */
+#define CONVERGE_PATIENCE_MS 15000
+
+static int relax_downtime(struct migration *m, struct err *err)
+{
+	struct qmp_parameters now;
+
+	m->relaxed = true;
+	if (qmp_parameters_get(m->src.qmp, &now, err) < 0)
+		return -1;
+	now.downtime_limit_ms = m->src_parameters.downtime_limit_ms;
+	return qmp_parameters_set(m->src.qmp, &now, err);
+}
+
+static int sample_ram(struct migration *m, uint64_t *figure, struct err *err)
+{
+	if (!m->relaxed && !m->opt->downtime_limit_ms &&
+	    loop_now_ms() - m->ram_begun_ms > CONVERGE_PATIENCE_MS && relax_downtime(m, err) < 0)
+		return -1;
+	return progress_sample_ram(m, figure, err);
+}
+
 #define RAM_FD_NAME "vmferry-ram"
 
 /* We open the connection and hand it to QEMU: a connect(2) of its own that a firewall
@@ -106,10 +128,11 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (connect_ram(m, err) < 0)
 		return -1;
 	m->migrating = true;
+	m->ram_begun_ms = loop_now_ms();
 	if (qmp_migrate(m->src.qmp, RAM_FD_NAME, err) < 0)
 		return -1;
-	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed,
-			   progress_sample_ram, err) < 0)
+	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed, sample_ram,
+			   err) < 0)
 		return -1;
 	if (src_failed(m))
 		return migration_error(m, err);
