@@ -23,11 +23,13 @@ static void look_at_state(struct migration *m)
 			     "%s: the QEMU of %s does not wait for a migration (it is \"%s\"); "
 			     "start it with -incoming defer -S",
 			     m->dst.name, m->opt->dst.socket, m->dst.status.state);
-	else if (qmp_migration_active(now.status))
-		problems_add(&m->problems,
-			     "%s: the QEMU of %s takes a migration already (\"%s\"), or was "
-			     "started with -incoming ADDRESS; start it with -incoming defer -S",
-			     m->dst.name, m->opt->dst.socket, now.status);
+	else if (now.listening || qmp_migration_active(now.status))
+		problems_add(
+			&m->problems,
+			"%s: the QEMU of %s listens for a migration already; it must be "
+			"started with -incoming defer -S, not with an address, and can be used "
+			"for one move only",
+			m->dst.name, m->opt->dst.socket);
 }
 
 static void look_at_exports(struct migration *m)

@@ -63,9 +63,9 @@ struct migration {
 	struct problems left_out;    /* drives that do not move, and why */
 	struct problems left_behind; /* what an undo could not undo */
 
-	bool begun[STEPS_MAX];     /* by row of the table of steps */
+	bool begun[STEPS_MAX]; /* by row of the table of steps */
 	int64_t ram_begun_ms;
-	bool relaxed;          /* the short downtime-limit was given up */
+	bool relaxed;              /* the short downtime-limit was given up */
 	bool migrating;            /* `migrate` was sent */
 	bool detaching;            /* the mirrors are being ended by us */
 	bool started_dst;          /* --start was run by us */

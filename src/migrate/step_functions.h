@@ -56,8 +56,8 @@ int reach_destination(struct migration *m, struct err *err);
 
 /* Lets @act take something back on the destination's QEMU; nothing to do when that QEMU is
  * gone, or goes meanwhile: one whose incoming migration fails ends by itself. */
-int undo_on_destination(struct migration *m,
-			int (*act)(struct migration *m, struct err *err), struct err *err);
+int undo_on_destination(struct migration *m, int (*act)(struct migration *m, struct err *err),
+			struct err *err);
 
 /* Ends the destination's QEMU and sees it gone. Nothing to do when it is gone already;
  * an error when that cannot be known. */

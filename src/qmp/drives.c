@@ -81,12 +81,26 @@ static char *dup_nonempty(const char *s)
 	return s && *s ? str_dup(s) : NULL;
 }
 
+/* The ID of /machine/peripheral/ID or /machine/peripheral/ID/virtio-backend; a qdev that is
+ * no path is an id itself. */
+static char *id_of(const char *qdev)
+{
+	static const char peripheral[] = "/machine/peripheral/";
+
+	if (!qdev || (*qdev == '/' && !str_starts(qdev, peripheral)))
+		return NULL;
+	if (*qdev == '/')
+		qdev += strlen(peripheral);
+	return str_printf("%.*s", (int)strcspn(qdev, "/"), qdev);
+}
+
 static void parse_drive(struct qmp_drive *drive, const json_t *entry)
 {
 	const json_t *inserted = json_object_get(entry, "inserted");
 
 	drive->device = dup_nonempty(qmp_str(entry, "device"));
 	drive->qdev = dup_nonempty(qmp_str(entry, "qdev"));
+	drive->id = id_of(drive->qdev);
 	drive->removable = json_is_true(json_object_get(entry, "removable"));
 	if (inserted)
 		parse_inserted(drive, inserted);
@@ -134,6 +148,7 @@ static void drive_deinit(struct qmp_drive *drive)
 {
 	free(drive->device);
 	free(drive->qdev);
+	free(drive->id);
 	free(drive->type);
 	free(drive->node);
 	free(drive->driver);
@@ -152,25 +167,20 @@ void qmp_drives_deinit(struct qmp_drives *drives)
 
 const char *qmp_drive_name(const struct qmp_drive *drive)
 {
-	if (drive->device)
-		return drive->device;
-	if (drive->node && drive->node[0] != '#')
-		return drive->node;
-	if (drive->qdev)
-		return drive->qdev;
-	return drive->node ? drive->node : "(unnamed)";
+	const char *const names[] = {
+		drive->device, drive->node && drive->node[0] != '#' ? drive->node : NULL,
+		drive->id,     drive->qdev,
+		drive->node,
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i])
+			return names[i];
+	return "(unnamed)";
 }
 
 bool qmp_drive_is(const struct qmp_drive *drive, const char *name)
 {
-	static const char peripheral[] = "/machine/peripheral/";
-	size_t len = strlen(name);
-	const char *id;
-
-	if (str_eq(drive->device, name) || str_eq(drive->node, name) || str_eq(drive->qdev, name))
-		return true;
-	if (!str_starts(drive->qdev, peripheral))
-		return false;
-	id = drive->qdev + strlen(peripheral);
-	return strncmp(id, name, len) == 0 && (id[len] == '/' || !id[len]);
+	return str_eq(drive->device, name) || str_eq(drive->node, name) ||
+	       str_eq(drive->id, name) || str_eq(drive->qdev, name);
 }

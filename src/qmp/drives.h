@@ -11,6 +11,7 @@
 struct qmp_drive {
 	char *device;   /* the -drive's name; NULL with -blockdev */
 	char *qdev;     /* the guest's device: its id or QOM path; NULL: none uses the drive */
+	char *id;       /* the id that the user gave that device, or NULL */
 	char *type;     /* QOM type of that device ("scsi-cd"); NULL when not known */
 	bool removable; /* of the medium */
 	bool inserted;  /* all below is empty when false */

@@ -74,6 +74,8 @@ int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct
 		return -1;
 	ram = json_object_get(answer, "ram");
 	reasons = json_object_get(answer, "blocked-reasons");
+	/* A QEMU that listens has no status yet (seen on 7.2). */
+	migration->listening = json_array_size(json_object_get(answer, "socket-address")) > 0;
 	copy_text(migration->status, sizeof(migration->status), qmp_str(answer, "status"));
 	copy_text(migration->error, sizeof(migration->error), qmp_str(answer, "error-desc"));
 	copy_text(migration->blocked, sizeof(migration->blocked),

@@ -40,6 +40,7 @@ int qmp_identity_query(struct qmp *qmp, struct qmp_identity *identity, struct er
 /* --- migration --- */
 
 struct qmp_migration {
+	bool listening;    /* waits for a connection (socket-address) */
 	char status[32];   /* MigrationStatus, "" while there was none */
 	char error[512];   /* error-desc */
 	char blocked[512]; /* the first of blocked-reasons */

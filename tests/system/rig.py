@@ -11,6 +11,7 @@ Each test has its own two hosts, which end with it, however it ends.
 """
 
 import os
+import pathlib
 import unittest
 
 import hosts
@@ -19,6 +20,9 @@ from beats import Wrong, largest_gap
 from guest import Disk, Guest
 from qemu import Qemu, loses_memory
 from watcher import Watcher
+
+# What tests/all builds; ctest names another in $VMFERRY.
+BUILT = pathlib.Path(__file__).resolve().parents[2] / "build/src/vmferry"
 
 __all__ = ["Disk", "Guest", "Move", "MoveTest", "Watcher", "Wrong"]
 
@@ -51,7 +55,7 @@ class MoveTest(unittest.TestCase):
 
     @staticmethod
     def vmferry_argv():
-        return [os.environ.get("VMFERRY", "vmferry")]
+        return [os.environ.get("VMFERRY", str(BUILT))]
 
 
 class Move:

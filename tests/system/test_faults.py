@@ -36,10 +36,14 @@ class FaultTest(MoveTest):
         process = self.start_vmferry(*self.arguments("migrate", move, *options),
                                      env={"VMFERRY_TEST_HALT_BEFORE": step},
                                      stdout=-1, stderr=-1, text=True)
+        self.wait_for_halt(process, step)
+        return process
+
+    def wait_for_halt(self, process, step):
         hosts.wait_until(lambda: process.poll() is not None or state(process.pid) == "T",
                          f"vmferry halts before {step}")
-        self.assertIsNone(process.poll(), f"vmferry ended before {step}")
-        return process
+        if process.poll() is not None:
+            self.fail(f"vmferry ended before {step}: {process.communicate()}")
 
     def goes_on(self, process, code):
         """Lets it go on to its end, which is as expected; what it said."""

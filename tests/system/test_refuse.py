@@ -1,0 +1,114 @@
+"""What real QEMUs show that stands against a move: each thing is named, all of them at
+once, and nothing is changed."""
+
+import pathlib
+import socket
+import unittest
+
+import hosts
+from guest import MIB
+from rig import Disk, Guest
+from test_faults import REFUSED, FaultTest
+
+
+class Refusals(FaultTest):
+    def refused(self, move, *words, options=(), destination=None):
+        arguments = self.arguments("migrate", move, *options)
+        if destination:
+            arguments[-1] = destination
+        done = self.vmferry(*arguments, check=False)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertIn("nothing was changed", done.stderr)
+        return done.stderr
+
+    def test_a_block_job_is_active(self):
+        move = self.prepare(Guest(rate=0))
+        move.source.watch.command("drive-backup", job_id="nightly", device="disk0", speed=1,
+                                  sync="full", target=f"{hosts.WORK}/backup.img", format="raw")
+        self.refused(move, "nightly", "block-job-cancel")
+
+    def test_a_disk_is_snapshot_on(self):
+        move = self.prepare(Guest(rate=0, style="drive", src_extra=[
+            "-drive", f"if=none,id=tmp,snapshot=on,format=raw,file={hosts.WORK}/vm1/guest.bin",
+            "-device", "virtio-blk-pci,drive=tmp,id=devtmp"]))
+        self.refused(move, "tmp", "snapshot=on")
+
+    def test_the_destination_runs(self):
+        move = self.prepare(Guest(rate=0))
+        other = self.prepare(Guest(name="vm2", rate=0))
+        running = other.source.qmp_sock  # on hosta, reached over SSH like any other
+        self.refused(move, "runs a guest", "-incoming defer", destination=f"hosta:{running}")
+
+    def test_the_destination_listens_already(self):
+        move = self.prepare(Guest(rate=0))
+        move.destination.watch.command("migrate-incoming", uri="tcp:127.0.0.1:0")
+        self.refused(move, "hostb", "-incoming defer")
+
+    def test_an_export_is_there(self):
+        move = self.prepare(Guest(rate=0))
+        dst = move.destination.watch
+        dst.command("nbd-server-start", addr={"type": "unix", "data": {
+            "path": f"{hosts.WORK}/vm1/nbd.sock"}})
+        dst.command("block-export-add", {"type": "nbd", "id": "old", "node-name": "disk0",
+                                         "name": "old"})
+        self.refused(move, "hostb", "export", "nbd-server-stop")
+
+    def test_a_disk_has_no_counterpart(self):
+        move = self.prepare(Guest(rate=0, src_extra=[
+            "-blockdev", "null-co,node-name=extra,size=1048576,read-zeroes=on",
+            "-device", "virtio-blk-pci,drive=extra,id=devextra"]))
+        self.refused(move, "extra", "no disk by that name")
+
+    def test_both_sides_are_one_file(self):
+        """Two QEMUs on one host, one of them waiting: QEMU itself does not notice."""
+        guest = Guest(rate=0)
+        move = self.prepare(guest)
+        argv = guest.argv(is_source=False)
+        sock = f"{hosts.WORK}/second.sock"
+        argv = [word.replace(f"{guest.directory}/qmp.sock", sock) for word in argv]
+        argv = [word.replace(f"{guest.directory}/watch.sock", sock + "2")
+                .replace(f"{guest.directory}/status.sock", sock + "3") for word in argv]
+        second = self.a.popen(argv)
+        self.addCleanup(second.wait)
+        self.addCleanup(second.kill)
+        hosts.wait_until(lambda: pathlib.Path(self.a.outside(sock)).exists(), "it waits")
+        self.refused(move, "disk0", "the same file on both sides", destination=sock)
+
+    def test_another_client_holds_the_monitor(self):
+        move = self.prepare(Guest(rate=0))
+        holder = socket.socket(socket.AF_UNIX)
+        self.addCleanup(holder.close)
+        holder.connect(self.b.outside(move.destination.qmp_sock))
+        holder.recv(100)
+        self.refused(move, "hostb", "another client", options=["--timeout", "connect=1"])
+
+    def test_nobody_listens(self):
+        move = self.prepare(Guest(rate=0))
+        self.refused(move, "hostb", "/run/nothing.sock", "--start",
+                     destination="hostb:/run/nothing.sock")
+
+    def test_unknown_and_unsuitable_disks(self):
+        move = self.prepare(Guest(rate=0, cdrom="iso"))
+        self.refused(move, "--disk nope: the guest has no such disk", "--disk cd: cannot be moved",
+                     "a CD-ROM", "it has:", "disk0", options=["--disk", "nope", "--disk", "cd"])
+
+    def test_all_objections_at_once(self):
+        move = self.prepare(Guest(disks=[Disk(), Disk(size=40 * MIB)], rate=0))
+        move.source.watch.command("drive-backup", job_id="nightly", device="disk0", speed=1,
+                                  sync="full", target=f"{hosts.WORK}/backup.img", format="raw")
+        move.destination.watch.command("migrate-incoming", uri="tcp:127.0.0.1:0")
+        said = self.refused(move, "nightly", "-incoming defer", "--disk nope",
+                            options=["--disk", "nope"])
+        self.assertIn("3 objections", said)
+
+    def test_a_migration_is_under_way(self):
+        move = self.prepare(Guest(rate=0))
+        src = move.source.watch
+        src.command("migrate", uri="exec:sleep 1000")  # reads nothing
+        self.refused(move, "source: a migration is under way", "migrate_cancel")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

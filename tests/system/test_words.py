@@ -1,0 +1,73 @@
+"""The options in --help, in the man page and in the completion are the same, and what is
+said of a wrong command line names the thing."""
+
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+import rig
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+
+def vmferry(*arguments):
+    program = os.environ.get("VMFERRY", rig.BUILT)
+    return subprocess.run([program, *arguments], capture_output=True, text=True)
+
+
+class Words(unittest.TestCase):
+    def options(self):
+        said = vmferry("migrate", "--help").stdout
+        return set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", said, re.MULTILINE))
+
+    def test_help_knows_the_options(self):
+        self.assertLess({"--disk", "--start", "--json", "--identity"}, self.options())
+
+    def test_man_page_has_them_all_and_no_other(self):
+        text = (TOP / "man/vmferry.1").read_text()
+        text = text[text.index(".Sh OPTIONS"):text.index(".Sh SSH")]
+        tags = "\n".join(re.findall(r"^\.It (.*)$", text, re.MULTILINE))
+        self.assertEqual({f"--{name}" for name in re.findall(r"(?:Fl |, )-([\w-]+)", tags)},
+                         self.options())
+
+    def test_completion_has_them_all_and_no_other(self):
+        text = (TOP / "completions/vmferry.bash").read_text()
+        words = re.search(r"cur == -\*.*?compgen -W '(.*?)'", text, re.DOTALL).group(1).split()
+        self.assertEqual(set(words), self.options())
+
+    def test_man_page_is_well_formed(self):
+        done = subprocess.run(["mandoc", "-T", "lint", "-W", "error", TOP / "man/vmferry.1"],
+                              capture_output=True, text=True)
+        self.assertEqual(done.stdout, "")
+
+    def test_completion_is_bash(self):
+        subprocess.run(["bash", "-n", TOP / "completions/vmferry.bash"], check=True)
+
+    def wrong(self, *arguments, words):
+        done = vmferry(*arguments)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_wrong_command_lines(self):
+        self.wrong(words=["command"])
+        self.wrong("fly", words=["fly"])
+        self.wrong("migrate", words=["SOURCE"])
+        self.wrong("migrate", "/a", words=["DESTINATION"])
+        self.wrong("migrate", "/a", "b:/c", "d", words=["\"d\""])
+        self.wrong("migrate", "--nope", "/a", "b:/c", words=["--nope"])
+        self.wrong("migrate", "/a", "b:c", words=["b:c", "absolute"])
+        self.wrong("migrate", "/a", "-oProxyCommand=x:/c", words=["-o"])
+        self.wrong("migrate", "--bandwidth", "fast", "/a", "b:/c", words=["--bandwidth", "fast"])
+        self.wrong("migrate", "--ports", "5-4", "/a", "b:/c", words=["--ports", "5-4"])
+        self.wrong("migrate", "--timeout", "tea=5", "/a", "b:/c", words=["tea=5", "stall"])
+        self.wrong("migrate", "--map", "a=b", "/a", "b:/c", words=["--map", "a=b"])
+
+    def test_version(self):
+        self.assertRegex(vmferry("--version").stdout, r"^vmferry \d+\.\d+\.\d+\n$")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
