@@ -25,11 +25,13 @@ int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
 	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
+		m->nbd_started = true; /* also when its answer is lost */
 		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, err) == 0) {
-			m->nbd_started = true;
 			m->listening.nbd_port = port;
 			return 0;
 		}
+		if (err->kind == ERR_QMP)
+			m->nbd_started = false; /* one that runs already is not ours */
 		if (!port_in_use(err))
 			return -1;
 	}

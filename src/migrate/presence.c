@@ -63,16 +63,21 @@ static bool dst_closed(void *arg)
 	return !qmp_alive(m->dst.qmp);
 }
 
+/* A connection that ended is no proof that QEMU has read the command: only when nobody
+ * listens there any more is it gone. */
 int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (reach_destination(m, err) < 0)
-		return -1;
-	if (m->dst_quit)
-		return 0;
-	if ((qmp_quit(m->dst.qmp, err) < 0 && err->kind != ERR_CLOSED) ||
-	    loop_await(m->loop, "the end of the destination's QEMU", timeout_ms, dst_closed, m,
-		       err) < 0)
-		return -1;
-	m->dst_quit = true;
-	return 0;
+	int64_t until_ms = loop_now_ms() + timeout_ms;
+
+	while (reach_destination(m, err) == 0) {
+		if (m->dst_quit)
+			return 0;
+		if (loop_now_ms() >= until_ms)
+			return err_set(err, ERR_TIMEOUT, "%s: its QEMU does not end", m->dst.name);
+		if ((qmp_quit(m->dst.qmp, err) < 0 && err->kind != ERR_CLOSED) ||
+		    loop_await(m->loop, "the end of the destination's QEMU", timeout_ms, dst_closed,
+			       m, err) < 0)
+			return -1;
+	}
+	return -1;
 }

@@ -1,8 +1,10 @@
 #include "fake_move.h"
 
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/str.h"
 
@@ -11,6 +13,12 @@ static void on_step(void *arg, const struct step *step, enum step_state state)
 	struct fake_move *f = arg;
 	size_t len = strlen(f->steps);
 
+	if (state == STEP_BEGUN && str_eq(step->name, f->signal_at))
+		raise(SIGINT);
+	if (state == STEP_BEGUN && f->starts && str_eq(step->name, "start")) {
+		f->dst.gone = false;
+		fake_listen(f->dst.fake);
+	}
 	if (state == STEP_BEGUN)
 		snprintf(f->steps + len, sizeof(f->steps) - len, "%s ", step->name);
 	if (state == STEP_FAILED)
@@ -52,6 +60,24 @@ void fake_move_begin(struct fake_move *f)
 			     .switchover_ms = 20000},
 	};
 	f->opt.port_high = f->opt.port_low + 50;
+}
+
+void fake_move_begin_start(struct fake_move *f)
+{
+	static char words[2][200];
+	static const char *const disks[] = {words[0], words[1], NULL};
+
+	fake_move_begin(f);
+	fake_qemu_die(&f->dst);
+	f->starts = true;
+	f->opt.start = "true";
+	f->opt.disks = disks;
+	for (int i = 0; i < 2; i++) {
+		f->src.drives[i].driver = f->dst.drives[i].driver = "raw";
+		unlink(f->dst.drives[i].file);
+		snprintf(f->files[i], sizeof(f->files[i]), "%s", f->dst.drives[i].file);
+		snprintf(words[i], sizeof(words[i]), "%s=%s", i ? "data" : "virtio0", f->files[i]);
+	}
 }
 
 void fake_move_check(struct fake_move *f)

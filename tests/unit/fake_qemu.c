@@ -44,17 +44,23 @@ static void set_migration(struct fake_qemu *q, const char *status)
 		fake_event(q->fake, "MIGRATION", json_pack("{s:s}", "status", status));
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 static void stop_nbd(struct fake_qemu *q)
 {
-	if (q->nbd_fd >= 0)
-		close(q->nbd_fd);
-	q->nbd_fd = -1;
+	close_fd(&q->nbd_fd);
 	json_object_clear(q->exports);
 }
 
 void fake_qemu_die(struct fake_qemu *q)
 {
 	stop_nbd(q);
+	close_fd(&q->ram_fd);
 	q->gone = true;
 	fake_close(q->fake, true);
 }
@@ -120,11 +126,11 @@ static void query_jobs(struct fake *f, json_t *args, void *arg)
 
 	(void)args;
 	json_object_foreach (q->jobs, id, status) {
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s, s:O, s:b, s:i, s:i}", "type", "mirror",
-						"device", id, "status", status, "ready",
-						is(json_string_value(status), "ready"), "offset", 5,
-						"len", 5));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:O, s:b, s:b, s:i, s:i}", "type",
+						      "mirror", "device", id, "status", status,
+						      "actively-synced", 1, "ready",
+						      is(json_string_value(status), "ready"),
+						      "offset", 5, "len", 5));
 	}
 	fake_answer(f, list);
 }
@@ -307,14 +313,54 @@ static void resize(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, NULL);
 }
 
+/* --- descriptors --- */
+
+static void getfd(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+	int fd = fake_take_fd(f);
+
+	if (fd < 0) {
+		fake_refuse(f, "No file descriptor supplied via SCM_RIGHTS");
+		return;
+	}
+	close(fd);
+	json_object_set_new(q->fds, member(args, "fdname"), json_null());
+	fake_answer(f, NULL);
+}
+
+static void closefd(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+
+	if (json_object_del(q->fds, member(args, "fdname")) < 0)
+		fake_refuse(f, "File descriptor named 'x' not found");
+	else
+		fake_answer(f, NULL);
+}
+
+/* A command that names a descriptor uses it up. */
+static bool use_fd(struct fake_qemu *q, const char *name)
+{
+	return json_object_del(q->fds, name) == 0;
+}
+
 /* --- nodes and jobs --- */
+
+/* Connects to an export of the peer by the options of a node. */
+static bool reach_export(struct fake_qemu *q, json_t *options)
+{
+	json_t *nbd = json_object_get(options, "file");
+
+	return use_fd(q, member(json_object_get(nbd, "server"), "str")) && q->peer &&
+	       json_object_get(q->peer->exports, member(nbd, "export"));
+}
 
 static void node_add(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
-	json_t *nbd = json_object_get(args, "file") ? json_object_get(args, "file") : args;
 
-	if (!q->peer || !json_object_get(q->peer->exports, member(nbd, "export"))) {
+	if (!reach_export(q, args)) {
 		fake_refuse(f, "Requested export not available");
 		return;
 	}
@@ -351,6 +397,19 @@ static void job_event(struct fake_qemu *q, const char *event, const char *id)
 			     "offset", 5, "speed", 0));
 }
 
+static bool reach_target(struct fake_qemu *q, const char *target)
+{
+	json_t *options;
+	bool reached;
+
+	if (!str_starts(target, "json:"))
+		return json_object_get(q->nodes, target);
+	options = json_loads(target + strlen("json:"), 0, NULL);
+	reached = reach_export(q, options);
+	json_decref(options);
+	return reached;
+}
+
 static void mirror(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
@@ -361,7 +420,7 @@ static void mirror(struct fake *f, json_t *args, void *arg)
 		fake_refuse(f, "Cannot find device='x' nor node-name='x'");
 	} else if (json_object_get(q->jobs, id)) {
 		fake_refuse(f, "Job ID 'x' already in use");
-	} else if (!str_starts(target, "json:") && !json_object_get(q->nodes, target)) {
+	} else if (!reach_target(q, target)) {
 		fake_refuse(f, "Cannot find device='' nor node-name='x'");
 	} else {
 		if (!str_starts(target, "json:"))
@@ -418,6 +477,14 @@ static void job_dismiss(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, NULL);
 }
 
+/* The connections of a mirror are never lost silently here. */
+static void yank(struct fake *f, json_t *args, void *arg)
+{
+	(void)args;
+	(void)arg;
+	fake_answer(f, NULL);
+}
+
 static void job_known(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
@@ -459,6 +526,11 @@ static void migrate_incoming(struct fake *f, json_t *args, void *arg)
 		fake_refuse(f, "The incoming migration has already been started");
 		return;
 	}
+	q->ram_fd = listen_on(atoi(strrchr(member(args, "uri"), ':') + 1));
+	if (q->ram_fd < 0) {
+		fake_refuse(f, "Failed to find an available port: Address already in use");
+		return;
+	}
 	q->incoming = true;
 	q->keep = json_is_false(json_object_get(args, "exit-on-error"));
 	fake_answer(f, NULL);
@@ -469,7 +541,10 @@ static void migrate(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
 
-	(void)args;
+	if (!str_starts(member(args, "uri"), "fd:") || !use_fd(q, member(args, "uri") + 3)) {
+		fake_refuse(f, "No file descriptor named 'x' found");
+		return;
+	}
 	fake_answer(f, NULL);
 	set_migration(q, "setup");
 	if (!q->peer || q->peer->gone || !q->peer->incoming) {
@@ -512,6 +587,8 @@ static void migrate_continue(struct fake *f, json_t *args, void *arg)
 		return;
 	ck_assert_msg(q->peer->hold, "the destination does not wait for `cont`");
 	q->peer->state = "paused";
+	q->peer->incoming = false;
+	close_fd(&q->peer->ram_fd);
 	set_migration(q->peer, "completed");
 }
 
@@ -581,6 +658,9 @@ static const struct {
 	{"migrate", migrate},
 	{"migrate-continue", migrate_continue},
 	{"migrate_cancel", migrate_cancel},
+	{"getfd", getfd},
+	{"closefd", closefd},
+	{"yank", yank},
 };
 
 static const char schema[] =
@@ -622,6 +702,8 @@ void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination)
 		.hold = destination,
 		.migration = "",
 		.nbd_fd = -1,
+		.ram_fd = -1,
+		.fds = json_object(),
 		.fake = fake_new(loop, destination ? "destination" : "source"),
 		.jobs = json_object(),
 		.nodes = json_object(),
@@ -668,6 +750,7 @@ void fake_qemu_deinit(struct fake_qemu *q)
 	_autofree_ char *b = str_printf("%s/b.img", directory);
 
 	stop_nbd(q);
+	close_fd(&q->ram_fd);
 	unlink(a);
 	unlink(b);
 	fake_free(q->fake);
@@ -675,6 +758,7 @@ void fake_qemu_deinit(struct fake_qemu *q)
 	json_decref(q->parameters);
 	json_decref(q->jobs);
 	json_decref(q->nodes);
+	json_decref(q->fds);
 	json_decref(q->exports);
 	json_decref(q->at_start);
 }
@@ -701,6 +785,8 @@ const char *fake_qemu_changed(const struct fake_qemu *q)
 		return "there is an export";
 	if (json_object_size(q->jobs))
 		return "there is a job";
+	if (json_object_size(q->fds))
+		return "there is a descriptor nobody uses";
 	if (json_object_size(q->nodes))
 		return "there is a node";
 	if (!json_equal(q->capabilities, json_object_get(q->at_start, "capabilities")))

@@ -61,13 +61,28 @@ struct fake {
 	unsigned pause;
 	bool closing, gone;
 	json_t *id; /* of the command in hand; borrowed */
-	size_t break_in;
-	bool breaks;
-	char *break_desc;
+	bool mute;  /* its answer is given by somebody else */
+	int passed_fd;
+	size_t break_in, again_in;
+	bool breaks, broke, again;
+	enum fake_fault fault, again_fault;
+	void (*on_fault)(void *arg);
+	void *fault_arg;
 };
 
 struct fake_call *fake_calls;
 size_t fake_calls_count;
+
+static void drop_output(struct fake *f)
+{
+	while (f->out) {
+		struct piece *p = f->out;
+
+		f->out = p->next;
+		buf_deinit(&p->bytes);
+		free(p);
+	}
+}
 
 static void forget_client(struct fake *f)
 {
@@ -76,13 +91,7 @@ static void forget_client(struct fake *f)
 	if (f->fd >= 0)
 		close(f->fd);
 	f->fd = -1;
-	while (f->out) {
-		struct piece *p = f->out;
-
-		f->out = p->next;
-		buf_deinit(&p->bytes);
-		free(p);
-	}
+	drop_output(f);
 	buf_deinit(&f->in);
 	if (f->listener)
 		loop_fd_events(f->listener, POLLIN);
@@ -163,6 +172,10 @@ static void send_json(struct fake *f, json_t *message)
 
 static void answer_with(struct fake *f, const char *key, json_t *value)
 {
+	if (f->mute) {
+		json_decref(value);
+		return;
+	}
 	send_json(f, json_pack("{s:o, s:O}", key, value, "id", f->id ? f->id : json_null()));
 }
 
@@ -239,6 +252,40 @@ static void record(struct fake *f, const char *command, json_t *args)
 	call->args = json_incref(args);
 }
 
+static void refuse_now(struct fake *f, const char *command, json_t *args)
+{
+	static const char *const takes_away[] = {"closefd", "nbd-server-stop", "block-job-cancel"};
+
+	for (size_t i = 0; i < sizeof(takes_away) / sizeof(takes_away[0]); i++)
+		if (str_eq(command, takes_away[i])) {
+			f->mute = true;
+			obey(f, command, args);
+			f->mute = false;
+		}
+	fake_refuse(f, "injected");
+}
+
+static void break_now(struct fake *f, const char *command, json_t *args)
+{
+	enum fake_fault fault = f->fault;
+
+	f->breaks = f->again;
+	f->break_in = f->again_in;
+	f->fault = f->again_fault;
+	f->again = false;
+	f->broke = true;
+	if (fault == FAKE_REFUSES) {
+		refuse_now(f, command, args);
+		return;
+	}
+	if (fault == FAKE_LOSES_ANSWER)
+		obey(f, command, args);
+	else if (fault == FAKE_CALLS)
+		f->on_fault(f->fault_arg);
+	drop_output(f);
+	fake_close(f, false);
+}
+
 static void take_command(struct fake *f, json_t *message)
 {
 	const char *command = json_string_value(json_object_get(message, "execute"));
@@ -247,15 +294,10 @@ static void take_command(struct fake *f, json_t *message)
 	ck_assert_msg(command != NULL, "%s: what came is no command", f->name);
 	record(f, command, args);
 	f->id = json_object_get(message, "id");
-	if (f->breaks && f->break_in-- == 0) {
-		f->breaks = false;
-		if (f->break_desc)
-			fake_refuse(f, f->break_desc);
-		else
-			fake_close(f, false);
-	} else {
+	if (f->breaks && f->break_in-- == 0)
+		break_now(f, command, args);
+	else
 		obey(f, command, args);
-	}
 	f->id = NULL;
 }
 
@@ -301,6 +343,38 @@ static void write_out(struct fake *f)
 	want(f);
 }
 
+static ssize_t receive(struct fake *f, void *data, size_t len)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes)};
+	ssize_t n = recvmsg(f->fd, &msg, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	int old;
+
+	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {
+		old = fake_take_fd(f);
+		if (old >= 0)
+			close(old);
+		memcpy(&f->passed_fd, CMSG_DATA(cmsg), sizeof(int));
+	}
+	return n;
+}
+
+int fake_take_fd(struct fake *f)
+{
+	int fd = f->passed_fd;
+
+	f->passed_fd = -1;
+	return fd;
+}
+
 static void on_client(void *arg, short revents)
 {
 	struct fake *f = arg;
@@ -309,7 +383,7 @@ static void on_client(void *arg, short revents)
 
 	if (revents & POLLOUT)
 		write_out(f);
-	while (f->fd >= 0 && !f->closing && (n = recv(f->fd, chunk, sizeof(chunk), 0)) > 0) {
+	while (f->fd >= 0 && !f->closing && (n = receive(f, chunk, sizeof(chunk))) > 0) {
 		buf_add(&f->in, chunk, (size_t)n);
 		take_lines(f);
 	}
@@ -331,10 +405,21 @@ static void on_listener(void *arg, short revents)
 		fake_send(f, f->greeting);
 }
 
+void fake_listen(struct fake *f)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", f->path);
+	f->gone = false;
+	f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	ck_assert(bind(f->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) == 0);
+	ck_assert(listen(f->listen_fd, 1) == 0);
+	f->listener = loop_fd_add(f->loop, f->listen_fd, POLLIN, on_listener, f);
+}
+
 struct fake *fake_new(struct loop *loop, const char *name)
 {
 	struct fake *f = mem_zalloc(1, sizeof(*f));
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	char directory[] = "/tmp/fake-qmp.XXXXXX";
 
 	ck_assert(mkdtemp(directory) != NULL);
@@ -343,12 +428,8 @@ struct fake *fake_new(struct loop *loop, const char *name)
 	f->directory = str_dup(directory);
 	f->path = str_printf("%s/qmp.sock", directory);
 	f->greeting = str_dup(GREETING);
-	f->fd = -1;
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", f->path);
-	f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	ck_assert(bind(f->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) == 0);
-	ck_assert(listen(f->listen_fd, 1) == 0);
-	f->listener = loop_fd_add(loop, f->listen_fd, POLLIN, on_listener, f);
+	f->fd = f->passed_fd = -1;
+	fake_listen(f);
 	fake_reply(f, "qmp_capabilities", "{}");
 	return f;
 }
@@ -359,6 +440,8 @@ void fake_free(struct fake *f)
 		return;
 	stop_listening(f);
 	forget_client(f);
+	if (f->passed_fd >= 0)
+		close(f->passed_fd);
 	rmdir(f->directory);
 	while (f->rules) {
 		struct rule *r = f->rules;
@@ -369,7 +452,6 @@ void fake_free(struct fake *f)
 		free(r->command);
 		free(r);
 	}
-	free(f->break_desc);
 	free(f->greeting);
 	free(f->name);
 	free(f->path);
@@ -453,12 +535,29 @@ void fake_call_fn(struct fake *f, const char *command, fake_fn *fn, void *arg)
 	r->arg = arg;
 }
 
-void fake_break(struct fake *f, size_t n, const char *desc)
+void fake_break(struct fake *f, size_t n, enum fake_fault fault)
 {
-	free(f->break_desc);
-	f->break_desc = str_dup(desc);
 	f->break_in = n;
+	f->fault = fault;
 	f->breaks = true;
+}
+
+void fake_break_again(struct fake *f, size_t n, enum fake_fault fault)
+{
+	f->again_in = n;
+	f->again_fault = fault;
+	f->again = true;
+}
+
+void fake_on_fault(struct fake *f, void (*fn)(void *arg), void *arg)
+{
+	f->on_fault = fn;
+	f->fault_arg = arg;
+}
+
+bool fake_broke(const struct fake *f)
+{
+	return f->broke;
 }
 
 void fake_pause(struct fake *f, unsigned rounds)

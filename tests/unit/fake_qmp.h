@@ -51,9 +51,22 @@ void fake_raw(struct fake *f, const char *command, const char *text);
 typedef void fake_fn(struct fake *f, json_t *args, void *arg);
 void fake_call_fn(struct fake *f, const char *command, fake_fn *fn, void *arg);
 
-/* Before every rule: the @n-th command from now (0: the next) fails with @desc, or, when
- * that is NULL, the connection is closed. */
-void fake_break(struct fake *f, size_t n, const char *desc);
+enum fake_fault {
+	FAKE_REFUSES,      /* an error of QEMU's */
+	FAKE_HANGS_UP,     /* the connection is closed, the command not obeyed */
+	FAKE_LOSES_ANSWER, /* the command is obeyed, the connection closed */
+	FAKE_CALLS,        /* fake_on_fault()'s function is called, the command not obeyed */
+};
+
+/* Before every rule: the @n-th command from now (0: the next) meets @fault. The words of
+ * FAKE_REFUSES are "injected"; what takes something away has then done so all the same, for
+ * QEMU refuses that only when there is nothing to take away. */
+void fake_break(struct fake *f, size_t n, enum fake_fault fault);
+/* The same for the @n-th command after that fault. */
+void fake_break_again(struct fake *f, size_t n, enum fake_fault fault);
+
+void fake_on_fault(struct fake *f, void (*fn)(void *arg), void *arg);
+bool fake_broke(const struct fake *f);
 
 /* --- what it sends; from a rule's function or at any time --- */
 
@@ -77,7 +90,13 @@ void fake_split(struct fake *f, size_t at);
 void fake_close(struct fake *f, bool gone);
 bool fake_connected(const struct fake *f);
 
+/* Listens again after it was gone. */
+void fake_listen(struct fake *f);
+
 /* --- what it received --- */
+
+/* The descriptor that came last, the caller's now; -1 when none came. */
+int fake_take_fd(struct fake *f);
 
 size_t fake_count(const struct fake *f, const char *command); /* NULL: any */
 

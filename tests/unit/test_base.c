@@ -518,6 +518,51 @@ START_TEST(a_shielded_loop_notes_a_signal_and_goes_on)
 }
 END_TEST
 
+static void count_tick(void *arg)
+{
+	(*(int *)arg)++;
+}
+
+static bool three_ticks(void *arg)
+{
+	return *(int *)arg >= 3;
+}
+
+START_TEST(a_timer_ticks_while_the_loop_waits_and_not_after)
+{
+	struct loop *loop = loop_new(NULL);
+	int ticks = 0, before;
+	struct loop_timer *timer = loop_timer_add(loop, 2, count_tick, &ticks);
+
+	ck_assert_int_eq(loop_wait(loop, three_ticks, &ticks, loop_now_ms() + 30000), LOOP_DONE);
+	loop_timer_del(timer);
+	loop_timer_del(NULL);
+	before = ticks;
+	ck_assert_int_eq(loop_wait(loop, no, NULL, loop_now_ms() + 20), LOOP_TIMEOUT);
+	ck_assert_int_eq(ticks, before);
+	loop_free(loop);
+}
+END_TEST
+
+START_TEST(a_poll_takes_in_what_is_there_and_does_not_wait)
+{
+	struct loop *loop = loop_new(NULL);
+	struct probe p;
+
+	probe_open(&p, loop, on_readable);
+	loop_poll(loop);
+	ck_assert_int_eq(p.calls, 0);
+	ck_assert_int_eq(write(p.fds[1], "x", 1), 1);
+	loop_poll(loop);
+	ck_assert_int_eq(p.calls, 1);
+	raise(SIGHUP);
+	loop_poll(loop);
+	ck_assert_int_eq(loop_signal(loop), SIGHUP);
+	probe_close(&p);
+	loop_free(loop);
+}
+END_TEST
+
 /* --- stream_unix --- */
 
 struct listener {
@@ -636,10 +681,12 @@ START_TEST(a_path_too_long_or_without_listener_is_an_error)
 	ck_assert_has(err.text, "longer than the 107 bytes");
 	ck_assert_ptr_null(stream_unix(loop, "/nonexistent/s", 1000, &err));
 	ck_assert_str_eq(err.text, "/nonexistent/s: No such file or directory");
+	ck_assert_int_eq(err.kind, ERR_REFUSED);
 	listener_open(&l, 5);
 	close(l.fd);
 	ck_assert_ptr_null(stream_unix(loop, l.addr.sun_path, 1000, &err));
 	ck_assert_has(err.text, "Connection refused");
+	ck_assert_int_eq(err.kind, ERR_REFUSED);
 	l.fd = -1;
 	listener_close(&l);
 	loop_free(loop);
@@ -976,10 +1023,13 @@ START_TEST(a_listening_port_is_reached)
 {
 	struct loop *loop = loop_new(NULL);
 	struct err err;
-	int port, connected, fd = bound_port(true, &port);
+	int port, fd = bound_port(true, &port);
+	int connected = tcp_connect(loop, "127.0.0.1", port, 5000, &err);
 
-	connected = tcp_connect(loop, "127.0.0.1", port, 5000, &err);
-	ck_assert_int_ge(connected, 0);
+	ck_assert_msg(connected >= 0, "%s", err.text);
+	ck_assert(fcntl(connected, F_GETFD) & FD_CLOEXEC);
+	ck_assert(fcntl(connected, F_GETFL) & O_NONBLOCK);
+	tcp_quickack(connected);
 	close(connected);
 	close(fd);
 	loop_free(loop);
@@ -1037,6 +1087,8 @@ int main(void)
 		a_callback_may_add_a_watch,
 		a_signal_ends_a_wait,
 		a_shielded_loop_notes_a_signal_and_goes_on,
+		a_timer_ticks_while_the_loop_waits_and_not_after,
+		a_poll_takes_in_what_is_there_and_does_not_wait,
 		a_stream_carries_bytes_both_ways_and_tells_the_end,
 		a_full_stream_says_again_and_tells_when_it_is_not,
 		a_path_too_long_or_without_listener_is_an_error,

@@ -635,6 +635,59 @@ START_TEST(a_long_command_goes_out_in_pieces)
 }
 END_TEST
 
+/* --- descriptors --- */
+
+static void look_at_fd(struct fake *f, json_t *args, void *arg)
+{
+	int fd = fake_take_fd(f);
+
+	ck_assert_str_eq(qmp_str(args, "fdname"), "name");
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, "x", 1), 1);
+	close(fd);
+	(*(int *)arg)++;
+	fake_answer(f, NULL);
+}
+
+START_TEST(a_descriptor_is_passed_with_its_command)
+{
+	int count = 0, fds[2];
+	char c;
+
+	begin_open(20000);
+	ck_assert_int_eq(pipe(fds), 0);
+	fake_call_fn(fake, "getfd", look_at_fd, &count);
+	ck_assert_ok(qmp_pass_fd(qmp, "name", fds[1], &err), &err);
+	ck_assert_int_eq(count, 1);
+	ck_assert_int_eq(read(fds[0], &c, 1), 1); /* ours stays open */
+	ck_assert_int_eq(write(fds[1], "y", 1), 1);
+	fake_error(fake, "getfd", "no");
+	ck_assert_int_eq(qmp_pass_fd(qmp, "name", fds[1], &err), -1);
+	ck_assert_str_eq(err.text, "hostb: getfd: no");
+	fake_error(fake, "closefd", "File descriptor named 'name' not found");
+	qmp_drop_fd(qmp, "name");
+	ck_assert_uint_eq(fake_count(fake, "closefd"), 1);
+	fake_close(fake, true);
+	let_pass(10);
+	ck_assert_int_eq(qmp_pass_fd(qmp, "name", fds[1], &err), -1);
+	ck_assert_int_eq(err.kind, ERR_CLOSED);
+	qmp_drop_fd(qmp, "name");
+	end();
+}
+END_TEST
+
+START_TEST(what_is_no_descriptor_is_not_passed)
+{
+	begin_open(20000);
+	fake_reply(fake, "stop", "{}");
+	ck_assert_int_eq(qmp_pass_fd(qmp, "name", -1, &err), -1);
+	ck_assert_has(err.text, "hostb: pass a descriptor: Bad file descriptor");
+	ck_assert_ok(qmp_stop(qmp, &err), &err);
+	ck_assert_uint_eq(fake_count(fake, "getfd"), 0);
+	end();
+}
+END_TEST
+
 /* --- what is said with it --- */
 
 START_TEST(a_status_never_heard_of_is_under_way)
@@ -969,6 +1022,8 @@ int main(void)
 		requests_under_way_end_with_the_client,
 		a_command_that_was_sent_is_seen_through,
 		a_long_command_goes_out_in_pieces,
+		a_descriptor_is_passed_with_its_command,
+		what_is_no_descriptor_is_not_passed,
 		a_status_never_heard_of_is_under_way,
 		a_migrations_state_is_taken,
 		jobs_are_found_by_their_ids,

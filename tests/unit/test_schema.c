@@ -203,6 +203,9 @@ static void begin(void)
 		"qom-get",
 		"query-commands",
 		"query-qmp-schema",
+		"getfd",
+		"closefd",
+		"yank",
 	};
 	struct stream *stream;
 
@@ -241,7 +244,7 @@ static void say_block(const struct qmp_caps *caps)
 
 static void say_target(void)
 {
-	struct qmp_target target = {.nbd_node = "t-nbd", .fd_name = "f", .export = "e"};
+	struct qmp_target target = {.nbd_node = "n", .fd_name = "f", .export = "e"};
 
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
 	target.limit_bytes = 1ull << 42;
@@ -258,6 +261,7 @@ static void say_jobs(void)
 	ck_assert_ok(qmp_finish(qmp_job_cancel_send(qmp, "j", false), &err), &err);
 	ck_assert_ok(qmp_finish(qmp_job_cancel_send(qmp, "j", true), &err), &err);
 	ck_assert_ok(qmp_job_dismiss(qmp, "j", &err), &err);
+	ck_assert_ok(qmp_yank_node(qmp, "n", &err), &err);
 	ck_assert_ok(qmp_jobs_query(qmp, &id, &job, 1, &err), &err);
 	ck_assert_ok(qmp_any_job(qmp, &any, &err), &err);
 }
@@ -272,7 +276,7 @@ static void say_mirrors(const struct qmp_caps *caps)
 		.write_blocking = true,
 		.buf_size = 256 << 20,
 		.speed = 1 << 30,
-		.target = {.nbd_node = "t-nbd", .fd_name = "f", .export = "e", .limit_bytes = 5},
+		.target = {.nbd_node = "n", .fd_name = "f", .export = "e", .limit_bytes = 5},
 	};
 
 	ck_assert_ok(qmp_mirror_start(qmp, caps, &mirror, &err), &err);
@@ -314,6 +318,8 @@ static void say_migration(const struct qmp_caps *caps)
 	if (qmp_can(caps, QMP_INCOMING_KEEP))
 		ck_assert_ok(qmp_migrate_incoming(qmp, "fd00::1", 1, true, &err), &err);
 	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 65535, false, &err), &err);
+	ck_assert_ok(qmp_pass_fd(qmp, "f", 0, &err), &err);
+	qmp_drop_fd(qmp, "f");
 	ck_assert_ok(qmp_migrate(qmp, "f", &err), &err);
 	ck_assert_ok(qmp_migrate_cancel(qmp, &err), &err);
 	ck_assert_ok(qmp_finish(qmp_migrate_continue_send(qmp), &err), &err);
@@ -495,20 +501,17 @@ static void sent(const char *command, const char *wanted)
 START_TEST(a_larger_target_is_limited)
 {
 	struct qmp_target target = {
-		.nbd_node = "t-nbd", .fd_name = "f", .export = "e", .limit_bytes = 1024};
+		.nbd_node = "n", .fd_name = "f", .export = "e", .limit_bytes = 1024};
 
 	begin();
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
 	sent("blockdev-add",
 	     "{\"node-name\": \"t\", \"driver\": \"raw\", \"size\": 1024, \"discard\": \"unmap\", "
-	     "\"file\": {\"driver\": \"nbd\", \"node-name\": \"t-nbd\", \"export\": \"e\", "
+	     "\"file\": {\"driver\": \"nbd\", \"node-name\": \"n\", \"export\": \"e\", "
 	     "\"discard\": \"unmap\", \"server\": {\"type\": \"fd\", \"str\": \"f\"}}}");
 	target.limit_bytes = 0;
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
-	sent("blockdev-add",
-	     "{\"node-name\": \"t\", \"driver\": \"raw\", \"discard\": \"unmap\", "
-	     "\"file\": {\"driver\": \"nbd\", \"node-name\": \"t-nbd\", \"export\": \"e\", "
-	     "\"discard\": \"unmap\", \"server\": {\"type\": \"fd\", \"str\": \"f\"}}}");
+	ck_assert_ptr_null(json_object_get(fake_last(fake, "blockdev-add"), "size"));
 	end();
 }
 END_TEST
@@ -516,16 +519,16 @@ END_TEST
 START_TEST(an_ipv6_address_has_brackets_in_a_uri_only)
 {
 	begin();
-	ck_assert_ok(qmp_migrate(qmp, "f", &err), &err);
-	sent("migrate", "{\"uri\": \"fd:f\"}");
+	ck_assert_ok(qmp_migrate_incoming(qmp, "fd00::1", 5, false, &err), &err);
+	sent("migrate-incoming", "{\"uri\": \"tcp:[fd00::1]:5\"}");
 	ck_assert_ok(qmp_migrate_incoming(qmp, "10.0.0.2", 6, true, &err), &err);
 	sent("migrate-incoming", "{\"uri\": \"tcp:10.0.0.2:6\", \"exit-on-error\": false}");
-	ck_assert_ok(qmp_migrate_incoming(qmp, "fd00::1", 6, false, &err), &err);
-	sent("migrate-incoming", "{\"uri\": \"tcp:[fd00::1]:6\"}");
 	ck_assert_ok(qmp_nbd_start(qmp, "fd00::1", 5, &err), &err);
 	sent("nbd-server-start",
 	     "{\"addr\": {\"type\": \"inet\", \"data\": {\"host\": \"fd00::1\", "
 	     "\"port\": \"5\"}}}");
+	ck_assert_ok(qmp_migrate(qmp, "f", &err), &err);
+	sent("migrate", "{\"uri\": \"fd:f\"}");
 	end();
 }
 END_TEST
@@ -575,7 +578,7 @@ START_TEST(a_mirror_is_full_and_waits_to_be_dismissed)
 	caps.can[QMP_MIRROR_AUTO_DISMISS] = true;
 	mirror.target_node = NULL;
 	mirror.speed = 0;
-	mirror.target = (struct qmp_target){.nbd_node = "t-nbd", .fd_name = "f", .export = "e"};
+	mirror.target = (struct qmp_target){.nbd_node = "n", .fd_name = "f", .export = "e"};
 	ck_assert_ok(qmp_mirror_start(qmp, &caps, &mirror, &err), &err);
 	ck_assert(json_is_false(json_object_get(fake_last(fake, "drive-mirror"), "auto-dismiss")));
 	ck_assert_str_eq(qmp_str(fake_last(fake, "drive-mirror"), "mode"), "existing");
