@@ -18,6 +18,7 @@ static struct qmp_drive guest[] = {
 	 .file = S("/srv/a.raw"),
 	 .url = S("/srv/a.raw")},
 	{.qdev = S("/machine/peripheral/vd1/virtio-backend"),
+	 .id = S("vd1"),
 	 .type = S("virtio-blk-device"),
 	 .inserted = true,
 	 .node = S("data"),

@@ -200,7 +200,7 @@ START_TEST(a_destination_that_listens_already_is_refused)
 {
 	fake_move_begin(&f);
 	f.dst.migration = "setup";
-	refused_for("takes a migration already (\"setup\")");
+	refused_for("listens for a migration already");
 }
 END_TEST
 

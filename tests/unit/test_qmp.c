@@ -968,7 +968,7 @@ END_TEST
 START_TEST(a_device_is_known_by_its_id)
 {
 	char qdev[] = "/machine/peripheral/vd1/virtio-backend", id[] = "vd1", node[] = "#block7";
-	struct qmp_drive d = {.qdev = qdev, .node = node};
+	struct qmp_drive d = {.qdev = qdev, .id = id, .node = node};
 
 	ck_assert(qmp_drive_is(&d, "vd1"));
 	ck_assert(qmp_drive_is(&d, qdev));
@@ -977,10 +977,10 @@ START_TEST(a_device_is_known_by_its_id)
 	ck_assert(!qmp_drive_is(&d, "vd11"));
 	ck_assert(!qmp_drive_is(&d, ""));
 	ck_assert(!qmp_drive_is(&d, "virtio-backend"));
-	ck_assert_str_eq(qmp_drive_name(&d), qdev);
-	d.qdev = id;
-	ck_assert(qmp_drive_is(&d, "vd1"));
 	ck_assert_str_eq(qmp_drive_name(&d), "vd1");
+	d.id = NULL;
+	ck_assert(!qmp_drive_is(&d, "vd1"));
+	ck_assert_str_eq(qmp_drive_name(&d), qdev);
 	d.qdev = NULL;
 	ck_assert_str_eq(qmp_drive_name(&d), "#block7");
 	d.node = NULL;
