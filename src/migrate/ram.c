@@ -13,14 +13,12 @@
 
 int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	bool keep = qmp_can(&m->dst.caps, QMP_INCOMING_KEEP);
-
 	(void)timeout_ms;
 	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
 		if (port == m->listening.nbd_port)
 			continue;
 		m->incoming = true;
-		if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, port, keep, err) == 0) {
+		if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, port, err) == 0) {
 			m->listening.ram_port = port;
 			return 0;
 		}

@@ -141,10 +141,8 @@ int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct 
 		json_object_set_new(args, "target", json_string(file));
 		json_object_set_new(args, "mode", json_string("existing"));
 	}
-	if (qmp_can(caps, QMP_MIRROR_AUTO_DISMISS))
+	if (qmp_can(caps, QMP_JOB_DISMISS))
 		json_object_set_new(args, "auto-dismiss", json_false());
-	if (mirror->write_blocking)
-		json_object_set_new(args, "copy-mode", json_string("write-blocking"));
 	set_if(args, "buf-size", mirror->buf_size);
 	set_if(args, "speed", mirror->speed);
 	return qmp_call(qmp, command, args, NULL, err);

@@ -58,7 +58,6 @@ struct qmp_mirror {
 	const char *node;         /* what is mirrored */
 	const char *target_node;  /* blockdev-mirror; or NULL and: */
 	struct qmp_target target; /* drive-mirror */
-	bool write_blocking;      /* copy-mode from the start */
 	uint64_t buf_size;        /* bytes; 0: QEMU's default */
 	uint64_t speed;           /* bytes/s; 0: no limit */
 };

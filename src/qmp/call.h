@@ -6,8 +6,8 @@
 
 #include "qmp/qmp.h"
 
-/* The longest line taken from a QEMU. The largest answer there is, that of
- * query-qmp-schema, has 168 KiB (5.2) to 260 KiB (11.1). */
+/* The longest line taken from a QEMU: room for query-block of a thousand drives with long
+ * chains of backing images. */
 #define QMP_LINE_MAX (8u << 20)
 
 /* Sends a command; takes over @args (NULL: none). The request ends with qmp_finish()

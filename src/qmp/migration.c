@@ -148,14 +148,11 @@ static char *tcp_uri(const char *address, int port)
 	return str_printf(strchr(address, ':') ? "tcp:[%s]:%d" : "tcp:%s:%d", address, port);
 }
 
-int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, bool keep, struct err *err)
+int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, struct err *err)
 {
 	_autofree_ char *uri = tcp_uri(address, port);
-	json_t *args = json_pack("{s:s}", "uri", uri);
 
-	if (keep)
-		json_object_set_new(args, "exit-on-error", json_false());
-	return qmp_call(qmp, "migrate-incoming", args, NULL, err);
+	return qmp_call(qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), NULL, err);
 }
 
 int qmp_migrate(struct qmp *qmp, const char *fd_name, struct err *err)

@@ -66,10 +66,8 @@ struct qmp_parameters {
 int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err);
 int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, struct err *err);
 
-/* migrate-incoming tcp:@address:@port. With @keep a failure does not end the process
- * (exit-on-error false, QMP_INCOMING_KEEP). */
-int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, bool keep,
-			 struct err *err);
+/* migrate-incoming tcp:@address:@port. */
+int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, struct err *err);
 
 /* migrate fd:@fd_name, a connection that QEMU was given by qmp_pass_fd(); returns once it has
  * begun. */

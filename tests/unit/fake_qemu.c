@@ -663,13 +663,6 @@ static const struct {
 	{"yank", yank},
 };
 
-static const char schema[] =
-	"[{\"name\": \"blockdev-mirror\", \"meta-type\": \"command\", \"arg-type\": \"1\"},"
-	" {\"name\": \"1\", \"members\": [{\"name\": \"auto-dismiss\"}, {\"name\": "
-	"\"copy-mode\"}]},"
-	" {\"name\": \"migrate-incoming\", \"meta-type\": \"command\", \"arg-type\": \"2\"},"
-	" {\"name\": \"2\", \"members\": [{\"name\": \"uri\"}]}]";
-
 static void set_answers(struct fake_qemu *q)
 {
 	json_t *names = json_array();
@@ -679,7 +672,6 @@ static void set_answers(struct fake_qemu *q)
 		json_array_append_new(names, json_pack("{s:s}", "name", commands[i].name));
 	}
 	fake_reply_json(q->fake, "query-commands", names);
-	fake_reply(q->fake, "query-qmp-schema", schema);
 	fake_reply(q->fake, "query-name", "{\"name\": \"web1\"}");
 	fake_reply(q->fake, "query-uuid", "{\"UUID\": \"00000000-0000-0000-0000-000000000001\"}");
 }
