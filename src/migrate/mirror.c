@@ -43,13 +43,18 @@ static uint64_t buffer_size(const struct migration *m)
 	return mib << 20;
 }
 
+/* To start a mirror QEMU waits, with the guest standing still, until all requests of the
+ * mirrors before it have ended: 68 ms for the fourth of four on 10.0. So none gets going
+ * before all have been started. */
+#define WAITING_SPEED 4096
+
 static int start(struct migration *m, struct disk *disk, struct err *err)
 {
 	struct qmp_mirror mirror = {
 		.job = disk->job,
 		.node = disk->src->node,
 		.target_node = uses_drive_mirror(m) ? NULL : disk->target,
-		.speed = share_of(m),
+		.speed = WAITING_SPEED,
 		.buf_size = buffer_size(m),
 	};
 
@@ -65,6 +70,9 @@ int step_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
 	(void)timeout_ms;
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (start(m, &m->disks.list[i], err) < 0)
+			return -1;
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (qmp_job_set_speed(m->src.qmp, m->disks.list[i].job, share_of(m), err) < 0)
 			return -1;
 	return 0;
 }
