@@ -48,7 +48,13 @@ static int not_known(struct migration *m, struct err *err)
 static int settle(struct migration *m, struct err *err)
 {
 	struct err first = *err;
-	int runs = guest_runs(m, err);
+	int runs;
+
+	if (first.kind == ERR_TIMEOUT) { /* it may be the connection that hangs */
+		qmp_close(m->dst.qmp);
+		m->dst.qmp = NULL;
+	}
+	runs = guest_runs(m, err);
 
 	if (runs < 0)
 		return not_known(m, err);

@@ -53,10 +53,14 @@ class FaultTest(MoveTest):
         return err
 
     def cut_ssh(self):
-        """Ends the SSH connections to hostb; sshd itself goes on."""
-        for pid, line in self.b.processes().items():
-            if line.startswith("sshd: root@"):
-                os.kill(pid, signal.SIGKILL)
+        """Ends the SSH connections to hostb; sshd itself goes on. When it returns, the end
+        of the connections has been sent."""
+        for pid in self.ssh_sessions():
+            os.kill(pid, signal.SIGKILL)
+        hosts.wait_until(lambda: not self.ssh_sessions(), "the SSH sessions end")
+
+    def ssh_sessions(self):
+        return [pid for pid, line in self.b.processes().items() if line.startswith("sshd: root@")]
 
 
 def state(pid):
