@@ -113,6 +113,27 @@ static bool src_closed(void *arg)
 	return !qmp_alive(m->src.qmp);
 }
 
+/* As with the destination: QEMU is gone when nobody listens there any more. */
+static int end_source(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int64_t until_ms = loop_now_ms() + timeout_ms;
+
+	while (loop_now_ms() < until_ms) {
+		if (qmp_alive(m->src.qmp) &&
+		    ((qmp_quit(m->src.qmp, err) < 0 && err->kind != ERR_CLOSED) ||
+		     loop_await(m->loop, "the end of the source's QEMU", timeout_ms, src_closed, m,
+				err) < 0))
+			return -1;
+		qmp_forget(m->stop_status);
+		m->stop_status = NULL;
+		qmp_close(m->src.qmp);
+		m->src.qmp = NULL;
+		if (side_open_src(m, err) < 0 && err->kind != ERR_CLOSED)
+			return err->kind == ERR_REFUSED ? 0 : -1;
+	}
+	return err_set(err, ERR_TIMEOUT, "source: its QEMU does not end");
+}
+
 int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (m->opt->keep_source) {
@@ -123,8 +144,7 @@ int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
 			m->dst.name);
 		return 0;
 	}
-	if (qmp_quit(m->src.qmp, err) < 0 ||
-	    loop_await(m->loop, "the end of the source's QEMU", timeout_ms, src_closed, m, err) < 0)
+	if (end_source(m, timeout_ms, err) < 0)
 		return err_wrap(err,
 				"the guest runs on %s, but the source's stopped QEMU could not be "
 				"ended; end it (`quit` on %s), and never `cont` it",

@@ -592,6 +592,34 @@ START_TEST(ports_in_use_are_passed_over)
 }
 END_TEST
 
+START_TEST(an_nbd_server_that_is_not_ours_stays)
+{
+	fake_move_begin(&f);
+	f.dst.nbd_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fake_move_run(&f);
+	ck_assert_str_eq(f.failed, "serve");
+	ck_assert_has(f.err.text, "NBD server already running");
+	ck_assert_int_ge(f.dst.nbd_fd, 0);
+	ck_assert_uint_eq(fake_count(f.dst.fake, "nbd-server-stop"), 0);
+	ck_assert(fake_qemu_running(&f.src));
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(a_source_that_has_not_read_quit_is_told_again)
+{
+	size_t count = count_commands(false, false);
+
+	fake_move_begin(&f);
+	fake_break(f.src.fake, count - 1, FAKE_HANGS_UP);
+	fake_move_run(&f);
+	ck_moved("quit lost");
+	ck_assert(f.src.gone);
+	ck_assert_uint_eq(fake_count(f.src.fake, "quit"), 2);
+	fake_move_end(&f);
+}
+END_TEST
+
 START_TEST(a_signal_at_any_step_is_undone_or_too_late)
 {
 	for (size_t i = 0; i < steps_count; i++) {
@@ -674,6 +702,8 @@ int main(void)
 		a_mirror_somebody_ended_is_no_mirror,
 		ram_that_never_converges_is_a_stall,
 		ports_in_use_are_passed_over,
+		an_nbd_server_that_is_not_ours_stays,
+		a_source_that_has_not_read_quit_is_told_again,
 		a_signal_at_any_step_is_undone_or_too_late,
 		each_row_of_the_table_is_whole,
 	};

@@ -558,6 +558,20 @@ START_TEST(a_forgotten_answer_is_dropped)
 }
 END_TEST
 
+START_TEST(forgotten_answers_that_came_count_no_more)
+{
+	begin_open(20000);
+	fake_reply(fake, "stop", "{}");
+	for (int i = 0; i < 600; i++) {
+		qmp_forget(qmp_send(qmp, "stop", NULL));
+		if (i % 100 == 0)
+			ck_assert_ok(qmp_stop(qmp, &err), &err);
+	}
+	ck_assert(qmp_alive(qmp));
+	end();
+}
+END_TEST
+
 START_TEST(too_many_unanswered_commands_end_the_connection)
 {
 	struct qmp_request *requests[257];
@@ -1017,6 +1031,7 @@ int main(void)
 		answers_come_in_any_order,
 		an_answer_after_its_deadline_is_dropped,
 		a_forgotten_answer_is_dropped,
+		forgotten_answers_that_came_count_no_more,
 		too_many_unanswered_commands_end_the_connection,
 		the_end_of_the_connection_answers_every_request,
 		requests_under_way_end_with_the_client,
