@@ -93,6 +93,7 @@ class BeatReader:
         self._log = open(log, "ab", buffering=0)
         self._stop_read, self._stop_write = os.pipe()
         self.times = []  # (when, how many beats), by time.time()
+        self.acks = []  # (when, how many acknowledgements)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -105,6 +106,8 @@ class BeatReader:
                 self._log.write(data)
                 if count := sum(byte >= 0x80 for byte in data):
                     self.times.append((now, count))
+                if count := sum(0x40 <= byte < 0x80 for byte in data):
+                    self.acks.append((now, count))
             elif self._stop_read in ready:
                 return
 

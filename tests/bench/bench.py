@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+"""What a move costs, as ratios within one run.
+
+    tests/bench/bench.py [--runs N] [--data MIB] [--qemu 'PROGRAM...'] [CASE...]
+
+As root, after a build (or with $VMFERRY). For each case - one disk or four, a guest that is
+idle or writes 20 MB/s - these take turns, N times:
+
+    dd       O_DIRECT from one file to another on the same file system: the disk's own limit
+    plain    a move by hand, event by event, with everything at QEMU's defaults but the
+             migration's bandwidth (system/reference.py): what a good script gets
+    vmferry  vmferry migrate
+    fast     vmferry migrate --fast
+
+Of each: seconds until all disks are in steady state; the share of its write rate that the
+guest keeps meanwhile; the longest gap in its beats from then on (the pause); wall seconds
+of the whole. Medians, then (min to max). "x dd" and "x plain" are ratios of the same turn,
+then their median. vmferry's own weight is its peak memory and CPU time.
+
+The machine's load is printed with it: on two cores the guest, two QEMUs and sshd share them.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
+
+import hosts  # noqa: E402
+import reference  # noqa: E402
+from guest import MIB  # noqa: E402
+from rig import BUILT, Disk, Guest, Move  # noqa: E402
+
+CASES = {
+    "one idle": (1, 0),
+    "one writing": (1, 330),
+    "four idle": (4, 0),
+    "four writing": (4, 330),
+}
+SECTORS = 127  # a request: 330 a second are 20 MB/s
+WAYS = ("dd", "plain", "vmferry", "fast")
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.qemu = options.qemu.split() if options.qemu else None
+
+    def guest(self, disks, rate):
+        """Data on three quarters of each MiB or so: see Guest.original()."""
+        size = self.options.data * MIB * 4 // 3 // disks // (4 * MIB) * 4 * MIB
+        return Guest(disks=[Disk(size=size, region=(4, 32)) for _ in range(disks)], rate=rate,
+                     sectors=SECTORS, timed_beats=True, dirty_per_beat=2, ram_mib=128,
+                     qemu=self.qemu)
+
+    def run(self, way, disks, rate):
+        """One turn: a dict of figures."""
+        pair = hosts.Pair()
+        try:
+            if self.qemu and self.qemu[0] == "chroot":
+                for host in (pair.a, pair.b):
+                    host.enter_chroot(self.qemu[1])
+            guest = self.guest(disks, rate)
+            if way == "dd":
+                guest.make_images(pair.a)
+                return {"copy": self.dd(guest, pair)}
+            return self.move(way, Move(guest, pair.a, pair.b, watch=False), pair)
+        finally:
+            pair.close()
+
+    def dd(self, guest, pair):
+        """Seconds to copy the allocated bytes of all disks, with their holes."""
+        begun = time.monotonic()
+        for number in range(len(guest.disks)):
+            source = pair.a.outside(guest.image(number))
+            blocks = os.stat(source).st_blocks * 512 // MIB
+            subprocess.run(["dd", f"if={source}", f"of={source}.dd", "bs=1M", f"count={blocks}",
+                            "iflag=direct", "oflag=direct", "status=none"], check=True)
+        return time.monotonic() - begun
+
+    def move(self, way, move, pair):
+        try:
+            settle(move)
+            before = rate_of(move.source, time.time() - 1, time.time())
+            figures = (self.plain if way == "plain" else self.vmferry)(way, move, pair)
+            move.destination.wait_for_beats(count=400)
+            begun, ready = figures.pop("begun"), figures.pop("ready")
+            figures["copy"] = ready - begun
+            if move.guest.rate:
+                figures["share"] = rate_of(move.source, begun, ready) / before
+            figures["pause"] = 1000 * gap_after(move, ready)
+            figures["sparse"] = allocated(move, pair.b) / allocated(move, pair.a)
+            return figures
+        finally:
+            move.close()
+
+    def plain(self, _way, move, _pair):
+        move.source.watch.command("migrate-set-parameters", max_bandwidth=1 << 40)
+        nodes = [f"disk{number}" for number in range(len(move.guest.disks))]
+        begun = time.time()
+        reference.listen(move.destination, nodes)
+        reference.mirror(move.source, move.destination, nodes)
+        ready = time.time()
+        reference.migrate_to_switchover(move.source, move.destination)
+        for node in nodes:
+            reference.end_mirror(move.source.watch, node)
+        move.destination.watch.command("nbd-server-stop")
+        move.source.watch.command("migrate-continue", state="pre-switchover")
+        move.source.watch.wait_event("MIGRATION", status="completed")
+        move.destination.watch.wait_status("paused", "prelaunch")
+        move.destination.watch.command("cont")
+        return {"begun": begun, "ready": ready, "wall": time.time() - begun}
+
+    def vmferry(self, way, move, pair):
+        program = os.environ.get("VMFERRY", str(BUILT))
+        argv = [program, "migrate", "--json", "-F", pair.a.ssh_config,
+                *(["--fast"] if way == "fast" else []),
+                move.source.qmp_sock, f"hostb:{move.destination.qmp_sock}"]
+        begun = time.time()
+        process = pair.a.popen(argv, stdout=-1, text=True)
+        figures = {}
+        for line in process.stdout:
+            said = json.loads(line)
+            step = said.get("step"), said.get("state")
+            if step == ("mirror", "begun"):
+                figures["begun"] = time.time()
+            elif step == ("copy", "done"):
+                figures["ready"] = time.time()
+            figures["rss"] = peak_memory(process.pid) or figures.get("rss", 0)
+        _, code, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+        assert process.returncode == 0
+        return figures | {"wall": time.time() - begun, "cpu": used.ru_utime + used.ru_stime}
+
+
+def peak_memory(pid):
+    """MiB that a process has had resident at most, its libraries included; None at its end."""
+    try:
+        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def settle(move):
+    """A second and a half of the guest alone, to know its rate."""
+    until = time.monotonic() + 1.5
+    hosts.wait_until(lambda: time.monotonic() > until, "the guest runs for a while")
+
+
+def rate_of(qemu, begun, ended):
+    """Requests acknowledged a second between two times."""
+    count = sum(acks for when, acks in qemu.beats.acks if begun <= when < ended)
+    return count / max(ended - begun, 0.001)
+
+
+def gap_after(move, ready):
+    """The longest silence of the guest from @ready on."""
+    times = [when for reader in (move.source.beats, move.destination.beats)
+             for when, _ in reader.times if when >= ready - 0.01]
+    return max(later - earlier for earlier, later in zip(times, times[1:]))
+
+
+def allocated(move, host):
+    return sum(os.stat(host.outside(move.guest.image(number))).st_blocks
+               for number in range(len(move.guest.disks)))
+
+
+def spread(values, form):
+    if not values:
+        return "-"
+    low, middle, high = (form % f(values) for f in (min, statistics.median, max))
+    return f"{middle} ({low} to {high})"
+
+
+def ratio(turns, way, other, key):
+    values = [turn[way][key] / turn[other][key] for turn in turns if key in turn[way]]
+    return "%.2f" % statistics.median(values) if values else "-"
+
+
+ROW = "%-8s %-20s %5s %8s  %-18s %-16s %8s %-18s"
+
+
+def show(name, turns):
+    print(f"\n{name}")
+    print(ROW % ("", "copy s", "x dd", "x plain", "guest keeps", "pause ms", "x plain", "wall s"))
+    for way in WAYS:
+        column = {key: [turn[way][key] for turn in turns if key in turn[way]]
+                  for key in ("copy", "share", "pause", "wall")}
+        pauses = ratio(turns, way, "plain", "pause") if way != "dd" else "-"
+        print(ROW % (way, spread(column["copy"], "%.2f"), ratio(turns, way, "dd", "copy"),
+                     ratio(turns, way, "plain", "copy"), spread(column["share"], "%.2f"),
+                     spread(column["pause"], "%.0f"), pauses, spread(column["wall"], "%.1f")))
+    own = [turn[way] for turn in turns for way in ("vmferry", "fast")]
+    print("vmferry itself: %.1f MiB at most, %.2f s of CPU at most; allocated over there: "
+          "%.2f of the source's at most" % (max(turn["rss"] for turn in own),
+                                            max(turn["cpu"] for turn in own),
+                                            max(turn["sparse"] for turn in own)), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--data", type=int, default=512, help="MiB, of all disks together")
+    parser.add_argument("--qemu", help="program, with what goes before it")
+    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE",
+                        help=f"of: {', '.join(CASES)}")
+    options = parser.parse_args()
+    bench = Bench(options)
+    print(" ".join(sys.argv), f"- load {os.getloadavg()[0]:.1f}")
+    for name in options.cases:
+        show(name, [{way: bench.run(way, *CASES[name]) for way in WAYS}
+                    for _ in range(options.runs)])
+
+
+if __name__ == "__main__":
+    main()
