@@ -1,5 +1,6 @@
 /* The options as one table: parsing, --help, and (by a test) man page and completions all
  * follow it. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <popt.h>
 #include <stdio.h>
@@ -111,7 +112,10 @@ static int take_downtime_limit(struct cmdline *cmd, const char *arg, struct err 
 
 static int take_data_address(struct cmdline *cmd, const char *arg, struct err *err)
 {
-	(void)err;
+	struct in6_addr any;
+
+	if (inet_pton(AF_INET, arg, &any) != 1 && inet_pton(AF_INET6, arg, &any) != 1)
+		return bad(err, "--data-address", arg, "wants a numeric IPv4 or IPv6 address");
 	cmd->options.data_address = arg;
 	return 0;
 }

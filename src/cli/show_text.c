@@ -135,7 +135,7 @@ static void on_plan(struct show *show, const struct migration *m)
 	for (size_t i = 0; i < m->disks.count; i++)
 		plan_disk(&m->disks.list[i], m);
 	for (size_t i = 0; i < m->left_out.count; i++)
-		printf("left out: %s\n", m->left_out.list[i]);
+		printf("not moved: %s\n", m->left_out.list[i]);
 	printf("method: %s over NBD, then RAM\n", method_of(m));
 	printf("data: to %s, two ports of %d to %d, not encrypted\n",
 	       m->listening.address ? m->listening.address : "?", m->opt->port_low,
@@ -190,8 +190,14 @@ static void say_error(struct show_text *t, const struct migration *m, const stru
 	if (code == EXIT_REFUSED)
 		text = str_printf("%s: refused, nothing was changed (%zu objection%s)", guest_of(m),
 				  m->problems.count, m->problems.count == 1 ? "" : "s");
-	else if (code == EXIT_HUMAN)
+	else if (m->switched)
 		text = str_printf("%s: LOOK AT THIS: %s", guest_of(m), err->text);
+	else if (code == EXIT_HUMAN)
+		text = str_printf(
+			"%s: LOOK AT THIS: %s; %s, but what is said above was left behind",
+			guest_of(m), err->text,
+			m->migrating ? "whether the guest runs on the source was not seen"
+				     : "undone, the guest is on the source as before");
 	else
 		text = str_printf("%s: %s; undone, the guest is on the source as before",
 				  guest_of(m), err->text);

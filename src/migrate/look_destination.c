@@ -32,6 +32,22 @@ static void look_at_state(struct migration *m)
 			m->dst.name, m->opt->dst.socket);
 }
 
+/* Two guests of different UUIDs are different guests; a QEMU without one has all zeroes. */
+static void look_at_identity(struct migration *m)
+{
+	static const char none[] = "00000000-0000-0000-0000-000000000000";
+	struct qmp_identity dst;
+	struct err err;
+
+	if (qmp_identity_query(m->dst.qmp, &dst, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (!str_eq(m->guest.uuid, none) && !str_eq(dst.uuid, none) && m->guest.uuid[0] &&
+		 !str_eq(m->guest.uuid, dst.uuid))
+		problems_add(&m->problems,
+			     "%s: the QEMU of %s waits for another guest: its UUID is %s, not %s",
+			     m->dst.name, m->opt->dst.socket, dst.uuid, m->guest.uuid);
+}
+
 static void look_at_exports(struct migration *m)
 {
 	const struct qmp_caps *caps = &m->dst.caps;
@@ -126,6 +142,7 @@ static int look_at_qemu(struct migration *m, struct err *err)
 	    qmp_drives_query(m->dst.qmp, &m->dst.drives, err) < 0)
 		return -1;
 	look_at_state(m);
+	look_at_identity(m);
 	look_at_exports(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		pair(m, &m->disks.list[i]);

@@ -39,6 +39,8 @@ static void look_at_target_file(struct migration *m, struct disk *disk)
 	if (info.kind == FILE_DIRECTORY || info.kind == FILE_OTHER)
 		problems_add(&m->problems, "disk %s: %s on %s is neither a file nor a block device",
 			     disk->name, disk->dst_path, m->dst.name);
+	if (info.kind != FILE_ABSENT)
+		look_for_same_file(m, disk);
 }
 
 /* Two disks into one file would be two mirrors over one another. */
@@ -92,7 +94,6 @@ int look_at_host(struct migration *m, struct err *err)
 	look_for_monitor(m);
 	for (size_t i = 0; i < m->disks.count; i++) {
 		look_at_target_file(m, &m->disks.list[i]);
-		look_for_same_file(m, &m->disks.list[i]);
 	}
 	look_for_doubles(m);
 	look_at_space(m);

@@ -47,5 +47,9 @@ int migration_check(struct migration *m, struct err *err)
 
 int migration_run(struct migration *m, struct err *err)
 {
-	return steps_run(m, PHASE_BEGIN, PHASE_CONFIRM, err);
+	if (steps_run(m, PHASE_BEGIN, PHASE_BEGIN, err) < 0)
+		return -1;
+	for (size_t i = 0; i < m->left_out.count; i++)
+		migration_note(m, "not moved: %s", m->left_out.list[i]);
+	return steps_run(m, PHASE_PREPARE, PHASE_CONFIRM, err);
 }

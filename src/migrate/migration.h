@@ -53,6 +53,7 @@ struct migration {
 	struct qmp_identity guest;
 	pid_t src_pid; /* of the source's QEMU, 0 when not known */
 	char *src_cwd;
+	bool hosts_compared, same_host; /* by their boot ids */
 	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
 	struct disks disks;
 	struct listening listening;

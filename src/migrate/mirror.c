@@ -27,20 +27,17 @@ static uint64_t share_of(const struct migration *m)
  *   7.2     4.4, 96 %   3.7, 93 %   3.5, 43 %   2.9, 15 %     (with tcp_quickack)
  *   10.0    3.3, 100 %  3.3, 97 %   3.1, 47 %   3.1, 14 %
  *
- * Four disks on 10.0, on a busy machine: 4 MiB each 3.4 s, 88 %; 16 MiB each 3.5 s, 64 %. */
-#define BUFFER_MIB 4
-#define FAST_TOTAL_MIB 256
-#define FAST_LEAST_MIB 16
+ * Four disks, 1 GiB in all, 7.2: 4 MiB each 1.5 s, 50 %; 1 MiB each 1.5 s, 101 %. So it is
+ * the sum that counts; less than 1 MiB QEMU does not copy at a time. */
+#define BUFFERS_MIB 4
+#define FAST_BUFFERS_MIB 256
+#define LEAST_MIB 1
 
 static uint64_t buffer_size(const struct migration *m)
 {
-	uint64_t mib = BUFFER_MIB;
+	uint64_t mib = (m->opt->fast ? FAST_BUFFERS_MIB : BUFFERS_MIB) / m->disks.count;
 
-	if (m->opt->fast)
-		mib = FAST_TOTAL_MIB / m->disks.count;
-	if (m->opt->fast && mib < FAST_LEAST_MIB)
-		mib = FAST_LEAST_MIB;
-	return mib << 20;
+	return (mib < LEAST_MIB ? LEAST_MIB : mib) << 20;
 }
 
 /* To start a mirror QEMU waits, with the guest standing still, until all requests of the

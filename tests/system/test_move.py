@@ -67,7 +67,9 @@ class Moves(MoveTest):
 
     def test_other_media_are_left_out(self):
         done, _, _ = self.move(Guest(cdrom="iso", floppy=True, pflash=True, **WRITING))
-        self.assertNotIn("cd:", done.stderr)
+        self.assertIn("not moved: cd: a CD-ROM", done.stderr)
+        self.assertIn("not moved: floppy: a floppy", done.stderr)
+        self.assertIn("firmware", done.stderr)
 
     def test_odd_length(self):
         self.move(Guest(disks=[Disk(size=64 * MIB + 512)], **WRITING))

@@ -84,6 +84,12 @@ class Refusals(FaultTest):
         holder.recv(100)
         self.refused(move, "hostb", "another client", options=["--timeout", "connect=1"])
 
+    def test_another_guest(self):
+        uuid = "6f1e6c4e-0000-4000-8000-00000000000%d"
+        move = self.prepare(Guest(rate=0, src_extra=["-uuid", uuid % 1],
+                                  dst_extra=["-uuid", uuid % 2]))
+        self.refused(move, "waits for another guest", uuid % 1, uuid % 2)
+
     def test_nobody_listens(self):
         move = self.prepare(Guest(rate=0))
         self.refused(move, "hostb", "/run/nothing.sock", "--start",

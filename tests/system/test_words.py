@@ -63,6 +63,7 @@ class Words(unittest.TestCase):
         self.wrong("migrate", "--bandwidth", "fast", "/a", "b:/c", words=["--bandwidth", "fast"])
         self.wrong("migrate", "--ports", "5-4", "/a", "b:/c", words=["--ports", "5-4"])
         self.wrong("migrate", "--timeout", "tea=5", "/a", "b:/c", words=["tea=5", "stall"])
+        self.wrong("migrate", "--data-address", "hostb", "/a", "b:/c", words=["numeric"])
         self.wrong("migrate", "--map", "a=b", "/a", "b:/c", words=["--map", "a=b"])
 
     def test_version(self):
