@@ -36,9 +36,9 @@ static const char *find_variable(const struct keyagent *k, const char *name)
 {
 	size_t len = strlen(name);
 	const char *p = k->environment.data;
-	const char *end = p + k->environment.len;
+	const char *end = p ? p + k->environment.len : NULL;
 
-	while (p && p < end) {
+	while (p < end) {
 		const char *nul = memchr(p, '\0', (size_t)(end - p));
 
 		if (!nul)

@@ -131,8 +131,13 @@ class _Side:
         return running
 
     def _end(self):
-        """QEMU is gone; the guest ran there till now at most."""
+        """QEMU is gone; the guest ran there till now at most. What it said before may
+        still be there to be read, if it was our command that did not get through."""
         if self._qmp:
+            try:
+                self._qmp.poll_events()
+            except QmpClosed:
+                pass
             self._take_events()
             self._qmp.close()
             self._qmp = None
