@@ -15,6 +15,7 @@
 struct show_text {
 	struct show show;
 	enum verbosity verbosity;
+	const struct step *step; /* under way; NULL: none */
 	bool terminal;
 	bool steps;       /* shown as they begin */
 	size_t lines;     /* of progress on the terminal, above the cursor */
@@ -35,6 +36,13 @@ static void say(struct show_text *t, const char *text)
 	fprintf(stderr, "vmferry: %s\n", text);
 }
 
+/* The step under way, above the progress lines of a terminal. */
+static void print_step(struct show_text *t)
+{
+	fprintf(stderr, "%s: %s\n", t->step->name, t->step->meaning);
+	t->lines = 1;
+}
+
 static void on_step(void *arg, const struct step *step, enum step_state state)
 {
 	struct show_text *t = arg;
@@ -42,6 +50,7 @@ static void on_step(void *arg, const struct step *step, enum step_state state)
 
 	if (t->verbosity == QUIET || !t->steps)
 		return;
+	t->step = state == STEP_BEGUN ? step : NULL;
 	if (state == STEP_BEGUN)
 		text = str_printf("%s: %s", step->name, step->meaning);
 	else if (state == STEP_UNDOING)
@@ -50,8 +59,7 @@ static void on_step(void *arg, const struct step *step, enum step_state state)
 		return;
 	if (t->terminal && t->verbosity != VERBOSE && state == STEP_BEGUN) {
 		clear_progress(t);
-		fprintf(stderr, "%s\n", text);
-		t->lines = 1;
+		print_step(t);
 	} else {
 		say(t, text);
 	}
@@ -81,9 +89,11 @@ static void on_progress(void *arg, const struct progress *items, size_t count)
 		return;
 	t->plain_ms = now;
 	clear_progress(t);
+	if (t->terminal && t->step)
+		print_step(t);
 	for (size_t i = 0; i < count; i++)
 		print_item(&items[i]);
-	t->lines = t->terminal ? count : 0;
+	t->lines += t->terminal ? count : 0;
 }
 
 static void on_note(void *arg, const char *text)
@@ -171,14 +181,14 @@ static void say_done(struct show_text *t, const struct migration *m)
 	if (!m->begun[steps_count - 1] || t->verbosity == QUIET)
 		return;
 	if (m->was_running)
-		text = str_printf("done: the guest runs on %s; it was stopped for %" PRId64
+		text = str_printf("done: %s runs on %s; it was stopped for %" PRId64
 				  " ms, the move took %.1f s",
-				  m->dst.name, m->resumed_ms - m->stopped_ms,
+				  guest_of(m), m->dst.name, m->resumed_ms - m->stopped_ms,
 				  (double)(loop_now_ms() - t->begun_ms) / 1000);
 	else
-		text = str_printf(
-			"done: the guest is on %s, paused as it was; the move took %.1f s",
-			m->dst.name, (double)(loop_now_ms() - t->begun_ms) / 1000);
+		text = str_printf("done: %s is on %s, paused as it was; the move took %.1f s",
+				  guest_of(m), m->dst.name,
+				  (double)(loop_now_ms() - t->begun_ms) / 1000);
 	say(t, text);
 }
 

@@ -23,7 +23,7 @@ def main():
 
 def show(pair):
     say("two hosts, hosta and hostb: namespaces with their own files, network and sshd")
-    say(f"a guest, web1, starts on hosta ({' '.join(accelerator())}): two disks, writing "
+    say(f"a guest, web1, starts on hosta ({accelerator()}): two disks, writing "
         "about 19 MB/s; on hostb a QEMU waits for it")
     move = Move(GUEST, pair.a, pair.b)
     try:
