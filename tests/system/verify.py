@@ -14,8 +14,10 @@ import os
 import re
 import tempfile
 
+import hosts
 from beats import Wrong, read_beats
 from guest import MIB, SECTOR
+from qmp import QmpClosed
 
 
 def check_moved(guest, source, destination):
@@ -92,7 +94,7 @@ class Traces:
         things |= {f"file: {path}" for path in host.files()}
         for qemu in qemus:
             if qemu.process.poll() is None:
-                things |= {f"QEMU {qemu.guest.name}: {thing}" for thing in _in_qemu(qemu.watch)}
+                things |= {f"QEMU {qemu.guest.name}: {thing}" for thing in _in_qemu(qemu)}
         return cls(things)
 
     def check(self, after, allowed=()):
@@ -104,8 +106,16 @@ class Traces:
             raise Wrong("left behind:\n  " + "\n  ".join(litter))
 
 
-def _in_qemu(qmp):
-    """What can be left in a QEMU."""
+def _in_qemu(qemu):
+    """What can be left in a QEMU; nothing in one that is just ending."""
+    try:
+        return set(_things_of(qemu.watch))
+    except QmpClosed:
+        qemu.process.wait(hosts.DEADLINE_S)
+        return set()
+
+
+def _things_of(qmp):
     for node in qmp.command("query-named-block-nodes"):
         # a random name is what a -drive has, or what was left without a name
         yield f"node: {node['node-name']}"
