@@ -48,17 +48,6 @@ static bool cpus_stopped_or_failed(struct migration *m)
 	return src_status_is(m, "pre-switchover") || src_failed(m);
 }
 
-/* QEMU's own words for a migration that failed. */
-static int migration_error(struct migration *m, struct err *err)
-{
-	struct qmp_migration now;
-
-	if (qmp_migration_query(m->src.qmp, &now, err) < 0)
-		return -1;
-	return err_set(err, ERR_FAILED, "QEMU's migration %s%s%s", m->src.migration_status,
-		       now.error[0] ? ": " : "", now.error);
-}
-
 /* Did the guest run until the migration stopped it, or had a user paused it? */
 static int see_who_stopped(struct migration *m, struct err *err)
 {
@@ -72,6 +61,23 @@ static int see_who_stopped(struct migration *m, struct err *err)
 		return -1;
 	m->was_running = !str_eq(status.state, "paused");
 	return 0;
+}
+
+/* Why it came to nothing: the destination's QEMU tells only its own stderr what it could not
+ * load, and most often ends. */
+static int not_taken_in(struct migration *m, struct err *err)
+{
+	struct qmp_migration now = {0};
+	struct err ignored;
+
+	if (src_status_is(m, "cancelled"))
+		return err_set(err, ERR_FAILED,
+			       "somebody cancelled the migration (migrate_cancel)");
+	if (qmp_migration_query(m->src.qmp, &now, &ignored) < 0)
+		return -1;
+	return err_set(err, ERR_FAILED,
+		       "%s: its QEMU could not take the guest in; its stderr tells why%s%s",
+		       m->dst.name, now.error[0] ? "; the source's QEMU says: " : "", now.error);
 }
 
 /* How long RAM may take to converge within our own short downtime-limit. */
@@ -133,9 +139,9 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 		return -1;
 	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed, sample_ram,
 			   err) < 0)
-		return -1;
+		return err->kind == ERR_CLOSED ? not_taken_in(m, err) : -1;
 	if (src_failed(m))
-		return migration_error(m, err);
+		return not_taken_in(m, err);
 	return see_who_stopped(m, err);
 }
 
@@ -200,9 +206,7 @@ static bool both_completed_or_failed(struct migration *m)
 	       (src_status_is(m, "completed") && str_eq(m->dst.migration_status, "completed"));
 }
 
-/* The NBD server's end and the rest of the guest's state go side by side: the mirrors have
- * ended and flushed, and nothing over there runs before `cont`, which comes after both. */
-int step_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
+static int stop_nbd_and_continue(struct migration *m, struct err *err)
 {
 	struct qmp_request *stop = m->nbd_started ? qmp_nbd_stop_send(m->dst.qmp) : NULL;
 	struct qmp_request *resume = qmp_migrate_continue_send(m->src.qmp);
@@ -214,14 +218,19 @@ int step_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (stop && qmp_finish(stop, err) < 0)
 		return -1;
 	m->nbd_started = false;
-	if (migration_await(m, "the end of the migration", timeout_ms, both_completed_or_failed,
+	return 0;
+}
+
+/* The NBD server's end and the rest of the guest's state go side by side: the mirrors have
+ * ended and flushed, and nothing over there runs before `cont`, which comes after both. */
+int step_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (stop_nbd_and_continue(m, err) < 0 ||
+	    migration_await(m, "the end of the migration", timeout_ms, both_completed_or_failed,
 			    err) < 0)
-		return -1;
-	if (!src_status_is(m, "completed"))
-		return migration_error(m, err);
-	if (!str_eq(m->dst.migration_status, "completed"))
-		return err_set(err, ERR_FAILED, "%s: its QEMU could not take the guest in",
-			       m->dst.name);
+		return err->kind == ERR_CLOSED ? not_taken_in(m, err) : -1;
+	if (!src_status_is(m, "completed") || !str_eq(m->dst.migration_status, "completed"))
+		return not_taken_in(m, err);
 	return 0;
 }
 

@@ -172,6 +172,16 @@ def locked(path):
     return any(line.split()[-3].endswith(f":{inode}") for line in locks)
 
 
+class AnotherMachine(FaultTest):
+    def test_destination_with_less_memory(self):
+        """QEMU notices when it loads the guest, and the destination ends of it."""
+        move = self.prepare(Guest(rate=300, sectors=127, dst_extra=["-m", "24"]))
+        done = self.vmferry(*self.arguments("migrate", move), check=False)
+        self.assertEqual(done.returncode, FAILED, done.stderr)
+        self.assertIn("hostb: its QEMU could not take the guest in", done.stderr)
+        move.check_stayed()
+
+
 class Network(FaultTest):
     def blocked(self, how, *options):
         move = self.prepare(Guest(rate=300, sectors=127))
