@@ -48,7 +48,7 @@ static bool cpus_stopped_or_failed(struct migration *m)
 	return src_status_is(m, "pre-switchover") || src_failed(m);
 }
 
-/* Did the guest run until the migration stopped it, or had a user paused it? */
+/* Did the guest run until the migration stopped it, or had a user paused it, or an I/O error? */
 static int see_who_stopped(struct migration *m, struct err *err)
 {
 	struct qmp_status status;
@@ -59,7 +59,7 @@ static int see_who_stopped(struct migration *m, struct err *err)
 		return 0;
 	if (qmp_status_take(request, &status, err) < 0)
 		return -1;
-	m->was_running = !str_eq(status.state, "paused");
+	m->was_running = str_eq(status.state, "finish-migrate");
 	return 0;
 }
 

@@ -119,6 +119,35 @@ class EveryStep(FaultTest):
         move.check_stayed()
 
 
+class SomebodyElse(FaultTest):
+    def test_a_user_pauses_the_guest_meanwhile(self):
+        """It was running when the move began, and stays paused over there all the same."""
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "ram")
+        move.source.watch.command("stop")
+        self.goes_on(process, DONE)
+        self.assertEqual(move.destination.watch.status(), "paused")
+        move.guest.paused = True
+        move.check_moved()
+
+    def test_a_user_cancels_the_migration(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "detach")
+        move.source.watch.command("migrate_cancel")
+        move.source.watch.wait_status("running")
+        self.goes_on(process, FAILED)
+        move.check_stayed()
+
+    def test_a_user_ends_a_mirror(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "listen")
+        move.source.watch.command("block-job-cancel", device="vmferry-0")
+        move.source.watch.wait_event("BLOCK_JOB_COMPLETED")
+        said = self.goes_on(process, FAILED)
+        self.assertIn("somebody ended its job", said)
+        move.check_stayed()
+
+
 class PointOfNoReturn(FaultTest):
     def test_destination_killed_just_before(self):
         move = self.prepare(Guest(rate=300, sectors=127))
