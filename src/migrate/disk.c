@@ -190,6 +190,7 @@ void disks_deinit(struct disks *disks)
 		free(disks->list[i].name);
 		free(disks->list[i].src_path);
 		free(disks->list[i].dst_path);
+		free(disks->list[i].made_path);
 		free(disks->list[i].dst_node);
 	}
 	free(disks->list);

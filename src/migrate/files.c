@@ -1,6 +1,7 @@
 /* The destination's files that we make, and remove again. Made exclusively: what is there
  * already is never written over by this step, and what we have not made is never removed.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -36,7 +37,7 @@ static int create(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 				     m->dst.name, disk->dst_path);
 		return -1;
 	}
-	disk->created = true;
+	disk->made_path = str_dup(disk->dst_path);
 	return qcow2 ? format_qcow2(m, disk, timeout_ms, err) : 0;
 }
 
@@ -54,7 +55,7 @@ int step_create(struct migration *m, int64_t timeout_ms, struct err *err)
 static bool any_created(const struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].created)
+		if (m->disks.list[i].made_path)
 			return true;
 	return false;
 }
@@ -69,11 +70,49 @@ static int ensure_host(struct migration *m, struct err *err)
 	return host_reopen(m->host, err);
 }
 
+/* Does any process over there have the file open? Asked where that QEMU has not obeyed a
+ * `quit` of ours: it may have its monitor elsewhere than where we look for it. Only root sees
+ * all processes, so what cannot be looked at counts. */
+#define IN_USE 10
+#define NOT_KNOWN 11
+
+static int see_unused(struct migration *m, const char *path, int64_t timeout_ms, struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf(
+		"for d in /proc/[0-9]*/fd; do if [ -d \"$d\" ] && [ ! -r \"$d\" ]; then exit %d; "
+		"fi; "
+		"for f in \"$d\"/*; do if [ \"$f\" -ef %s ]; then exit %d; fi; done; done; exit 0",
+		NOT_KNOWN, word, IN_USE);
+	struct process_output output = {0};
+	int ret = host_command(m->host, command, timeout_ms, &output, err);
+
+	process_output_deinit(&output);
+	if (ret < 0)
+		return -1;
+	if (output.status == 0)
+		return 0;
+	return err_set(err, ERR_FAILED, "%s: %s stays: %s; remove it when no QEMU uses it",
+		       m->dst.name, path,
+		       output.status == IN_USE ? "it is in use"
+					       : "whether it is in use cannot be seen");
+}
+
+static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+{
+	if (!m->dst_obeyed && see_unused(m, disk->made_path, timeout_ms, err) < 0)
+		return -1;
+	if (host_file_remove(m->host, disk->made_path, err) < 0)
+		return -1;
+	free(disk->made_path);
+	disk->made_path = NULL;
+	return 0;
+}
+
 int undo_create(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int ret = 0;
 
-	(void)timeout_ms;
 	if (!any_created(m))
 		return 0;
 	if (m->started_dst)
@@ -85,14 +124,15 @@ int undo_create(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (ensure_host(m, err) < 0)
 		return err_wrap(err, "the files made on %s stay", m->dst.name);
 	for (size_t i = 0; i < m->disks.count; i++) {
-		struct disk *disk = &m->disks.list[i];
+		struct err one;
 
-		if (!disk->created)
+		if (!m->disks.list[i].made_path ||
+		    remove_made(m, &m->disks.list[i], timeout_ms, &one) == 0)
 			continue;
-		if (host_file_remove(m->host, disk->dst_path, err) < 0)
-			ret = -1;
-		else
-			disk->created = false;
+		if (ret < 0) /* the last is told by the engine */
+			problems_add(&m->left_behind, "%s", err->text);
+		*err = one;
+		ret = -1;
 	}
 	return ret;
 }

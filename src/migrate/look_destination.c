@@ -86,16 +86,20 @@ static void look_at_size(struct migration *m, const struct disk *disk)
 			     str_size(b, sizeof(b), disk->src->virtual_size));
 }
 
-/* The file that we made must be the one that the started QEMU opened. */
+/* With --start we have looked at, and maybe made, the file that --map or --disk name: the
+ * started QEMU must use that one and no other. */
 static void look_at_path(struct migration *m, struct disk *disk, const struct qmp_drive *dst)
 {
 	if (!dst->file || *dst->file != '/')
 		return;
-	if (disk->created && !str_eq(disk->dst_path, dst->file))
-		problems_add(&m->problems,
-			     "disk %s: made as %s, but the QEMU started by --start uses %s; let "
-			     "both name the same file (--map, --disk %s=PATH)",
-			     disk->name, disk->dst_path, dst->file, disk->name);
+	if (m->opt->start && !str_eq(disk->dst_path, dst->file)) {
+		problems_add(
+			&m->problems,
+			"disk %s: is to go to %s, but the QEMU started by --start uses %s; let "
+			"both name the same file (--map, --disk %s=PATH)",
+			disk->name, disk->dst_path, dst->file, disk->name);
+		return;
+	}
 	free(disk->dst_path);
 	disk->dst_path = str_dup(dst->file);
 }

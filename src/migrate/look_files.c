@@ -63,7 +63,7 @@ static uint64_t needed_by(const struct disk *disk)
 {
 	if (!disk->dst_node)
 		return disk->fate == DISK_CREATE ? disk->src->actual_size : 0;
-	if (disk->created || disk->dst_actual_size >= disk->src->actual_size)
+	if (disk->made_path || disk->dst_actual_size >= disk->src->actual_size)
 		return 0;
 	return disk->src->actual_size - disk->dst_actual_size;
 }

@@ -68,16 +68,21 @@ static bool dst_closed(void *arg)
 int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int64_t until_ms = loop_now_ms() + timeout_ms;
+	bool obeyed = m->dst_obeyed;
 
 	while (reach_destination(m, err) == 0) {
-		if (m->dst_quit)
+		if (m->dst_quit) {
+			m->dst_obeyed = obeyed;
 			return 0;
+		}
 		if (loop_now_ms() >= until_ms)
 			return err_set(err, ERR_TIMEOUT, "%s: its QEMU does not end", m->dst.name);
+		err->kind = ERR_NONE;
 		if ((qmp_quit(m->dst.qmp, err) < 0 && err->kind != ERR_CLOSED) ||
 		    loop_await(m->loop, "the end of the destination's QEMU", timeout_ms, dst_closed,
 			       m, err) < 0)
 			return -1;
+		obeyed = err->kind == ERR_NONE; /* it has answered */
 	}
 	return -1;
 }

@@ -9,7 +9,7 @@ import unittest
 import hosts
 from guest import MIB
 from rig import Disk, Guest
-from test_faults import FAILED, INTERRUPTED, REFUSED, FaultTest
+from test_faults import FAILED, HUMAN, INTERRUPTED, REFUSED, FaultTest
 
 WRITING = {"rate": 300, "sectors": 127}
 
@@ -71,6 +71,27 @@ class Start(FaultTest):
         move.attach_destination()
         move.destination.wait_for_beats()
         move.destination.quit()
+
+    def test_only_the_file_that_was_made_is_removed(self):
+        """--map names one file, --start another, which is somebody's: it stays."""
+        move = self.prepare_start(disks=[Disk()])
+        elsewhere = f"{hosts.WORK}/elsewhere"
+        self.b.run(["mkdir", elsewhere])
+        done = self.migrate(move, "--map", f"{move.guest.directory}={elsewhere}", check=False)
+        self.assertEqual(done.returncode, FAILED, done.stderr)
+        self.assertIn("let both name the same file", done.stderr)
+        self.assertTrue(os.path.exists(self.images(self.b, move)[0]), "a user's file was removed")
+        self.assertFalse(os.path.exists(self.b.outside(f"{elsewhere}/disk0.img")))
+
+    def test_a_file_in_use_is_not_removed(self):
+        """--start starts a QEMU with another monitor: it is not seen, its file stays."""
+        move = self.prepare_start()
+        start = self.command(move).replace("qmp.sock", "other.sock")
+        done = self.vmferry(*self.arguments_of("migrate", move, "--start", start,
+                                               "--timeout", "start=1"), check=False)
+        self.assertEqual(done.returncode, HUMAN, done.stderr)
+        self.assertIn("in use", done.stderr)
+        self.assertTrue(os.path.exists(self.images(self.b, move)[0]))
 
     def test_check_changes_nothing(self):
         move = self.prepare_start()
