@@ -206,8 +206,9 @@ static void say_error(struct show_text *t, const struct migration *m, const stru
 		text = str_printf(
 			"%s: LOOK AT THIS: %s; %s, but what is said above was left behind",
 			guest_of(m), err->text,
-			m->migrating ? "whether the guest runs on the source was not seen"
-				     : "undone, the guest is on the source as before");
+			m->migrating || m->source_lost
+				? "whether the guest runs on the source was not seen"
+				: "undone, the guest is on the source as before");
 	else
 		text = str_printf("%s: %s; undone, the guest is on the source as before",
 				  guest_of(m), err->text);

@@ -76,6 +76,19 @@ static void undo_all(struct migration *m)
 	loop_shield(m->loop, false);
 }
 
+/* The source may have ended by itself: what is said of the guest must not be a guess. */
+static void see_source(struct migration *m)
+{
+	loop_poll(m->loop);
+	if (!m->src.qmp || qmp_alive(m->src.qmp))
+		return;
+	m->source_lost = true;
+	problems_add(&m->left_behind,
+		     "source: its QEMU has ended, or its monitor has closed our connection; look "
+		     "whether the guest still runs (%s)",
+		     m->opt->source);
+}
+
 int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err)
 {
 	for (size_t i = 0; i < steps_count; i++) {
@@ -90,6 +103,7 @@ int steps_run(struct migration *m, enum phase first, enum phase last, struct err
 		if (m->switched)
 			return -1;
 		undo_all(m);
+		see_source(m);
 		return -1;
 	}
 	return 0;

@@ -73,6 +73,10 @@ static int settle(struct migration *m, struct err *err)
 int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (!m->was_running) {
+		struct qmp_status status;
+
+		if (qmp_status_query(m->dst.qmp, &status, err) < 0)
+			return -1;
 		m->switched = true;
 		migration_note(m, "the guest was paused and stays paused on %s", m->dst.name);
 		return 0;
@@ -134,8 +138,42 @@ static int end_source(struct migration *m, int64_t timeout_ms, struct err *err)
 	return err_set(err, ERR_TIMEOUT, "source: its QEMU does not end");
 }
 
+static int ask_destination(struct migration *m, struct qmp_status *status, struct err *err)
+{
+	if (reach_destination(m, err) < 0)
+		return -1;
+	if (m->dst_quit)
+		return err_set(err, ERR_FAILED, "%s: its QEMU has ended", m->dst.name);
+	return qmp_status_query(m->dst.qmp, status, err);
+}
+
+/* The source is not ended unless the destination is seen to hold the guest. A connection that
+ * has ended or hangs proves nothing: it is asked once more over a new one. */
+static int destination_holds_guest(struct migration *m, struct err *err)
+{
+	struct qmp_status status;
+	int ret = ask_destination(m, &status, err);
+
+	if (ret < 0 && (err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT)) {
+		qmp_close(m->dst.qmp);
+		m->dst.qmp = NULL;
+		ret = ask_destination(m, &status, err);
+	}
+	if (ret == 0 && str_eq(status.state, "inmigrate"))
+		return err_set(err, ERR_FAILED, "%s: another QEMU waits there now", m->dst.name);
+	return ret;
+}
+
 int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	if (destination_holds_guest(m, err) < 0)
+		return err_wrap(
+			err,
+			"the guest was handed over to %s and is not seen there any more, so "
+			"the source's stopped QEMU is left (%s). Its memory and disks are as "
+			"they were at the switchover: `cont` runs it here, if it is surely not "
+			"running there; else `quit` it",
+			m->dst.name, m->opt->source);
 	if (m->opt->keep_source) {
 		migration_note(
 			m,

@@ -70,6 +70,7 @@ struct migration {
 	bool migrating;            /* `migrate` was sent */
 	bool detaching;            /* the mirrors are being ended by us */
 	bool started_dst;          /* --start was run by us */
+	bool source_lost;      /* its QEMU could not be asked any more at the end */
 	bool dst_obeyed;           /* it has ended because we told it to */
 	bool dst_quit;             /* we have ended the destination's QEMU */
 	bool switched;             /* `cont` was sent to the destination: no way back */

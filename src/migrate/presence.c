@@ -2,6 +2,7 @@
  * may be what failed, so it is made anew first. "Gone" is only said when its host answers
  * and nothing listens where its monitor was; QEMU closes the monitor after its disks.
  */
+#include "base/str.h"
 #include "migrate/step_functions.h"
 
 enum presence {
@@ -27,6 +28,10 @@ static enum presence presence_of_destination(struct migration *m, struct err *er
 			return PRESENCE_THERE;
 		if (err->kind == ERR_REFUSED)
 			return PRESENCE_GONE;
+		/* One that is silent is there; connections that nobody takes would fill its
+		 * backlog, and a full one is refused, too. */
+		if (err->kind != ERR_CLOSED)
+			break;
 	}
 	return PRESENCE_ERROR;
 }
@@ -68,8 +73,16 @@ static bool dst_closed(void *arg)
 int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int64_t until_ms = loop_now_ms() + timeout_ms;
+	bool holds_all = str_eq(m->dst.migration_status, "completed");
 	bool obeyed = m->dst_obeyed;
 
+	if (holds_all && !qmp_alive(m->src.qmp))
+		return err_set(
+			err, ERR_FAILED,
+			"%s: its QEMU holds the guest, complete and stopped, and the source's "
+			"has ended or cannot be asked, so it is left: `cont` on %s runs the "
+			"guest there, if the source's is surely gone",
+			m->dst.name, m->opt->dst.socket);
 	while (reach_destination(m, err) == 0) {
 		if (m->dst_quit) {
 			m->dst_obeyed = obeyed;

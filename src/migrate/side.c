@@ -23,7 +23,8 @@ static void on_stop_event(struct side *side, const struct qmp_event *event)
 
 	(void)event;
 	side->stopped = true;
-	if (side != &m->src)
+	side->resumed = false;
+	if (side != &m->src || !side->qmp) /* NULL while it is being opened */
 		return;
 	m->stopped_ms = loop_now_ms();
 	qmp_forget(m->stop_status);
@@ -136,6 +137,12 @@ static bool has_failed(struct migration *m, struct err *err)
 			return true;
 		}
 	}
+	if (m->detaching && m->src.resumed) {
+		err_set(err, ERR_FAILED,
+			"source: somebody has let the guest run on in the middle of "
+			"the switchover");
+		return true;
+	}
 	if (m->src.qmp && !qmp_alive(m->src.qmp)) {
 		err_set(err, ERR_CLOSED, "source: its QEMU closed the connection");
 		return true;
@@ -164,11 +171,13 @@ static bool done_or_failed(void *arg)
 {
 	struct waiting *w = arg;
 
+	if (!w->only && has_failed(w->m, w->err)) {
+		w->failed = true; /* also when it is done: by a mirror's failure, say */
+		return true;
+	}
 	if (w->done(w->m))
 		return true;
-	if (!w->only)
-		w->failed = has_failed(w->m, w->err);
-	else if (!qmp_alive(w->only->qmp))
+	if (w->only && !qmp_alive(w->only->qmp))
 		w->failed = err_set(w->err, ERR_CLOSED, "%s: the connection to its QEMU was lost",
 				    w->only->name);
 	return w->failed;

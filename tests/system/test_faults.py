@@ -163,6 +163,40 @@ class PointOfNoReturn(FaultTest):
         self.goes_on(process, FAILED)
         move.check_stayed()
 
+    def test_destination_dies_before_the_source_is_ended(self):
+        """The source is not ended: it may hold the only copy of the guest."""
+        for paused in (False, True):
+            with self.subTest(paused=paused):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare(Guest(rate=300, sectors=127, paused=paused))
+                process = self.halted(move, "end")
+                move.destination.kill()
+                said = self.goes_on(process, HUMAN)
+                self.assertNotIn("done:", said)
+                self.assertEqual(move.source.watch.status(), "postmigrate")
+
+    def test_source_dies_when_the_destination_has_everything(self):
+        """The destination is not ended: it holds the only copy of the guest."""
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "run")
+        move.source.kill()
+        said = self.goes_on(process, HUMAN)
+        self.assertIn("holds the guest", said)
+        self.assertEqual(move.destination.watch.status(), "paused")
+
+    def test_source_dies_while_it_copies(self):
+        for step in ("hold", "copy"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare(Guest(rate=300, sectors=127))
+                process = self.halted(move, step)
+                move.source.kill()
+                said = self.goes_on(process, HUMAN)
+                self.assertNotIn("as before", said)
+                self.assertIn("source: its QEMU has ended", said)
+
     def test_sigint_just_before_is_too_late(self):
         move = self.prepare(Guest(rate=300, sectors=127))
         process = self.halted(move, "run")
