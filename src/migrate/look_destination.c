@@ -128,6 +128,11 @@ static void pair(struct migration *m, struct disk *disk)
 			     disk->name, m->dst.name, dst ? "medium in the drive" : "disk");
 		return;
 	}
+	if (!disk->src_path && str_eq(disk->src->url, dst->url))
+		problems_add(
+			&m->problems,
+			"disk %s: %s is the same storage on both sides; leave it out with --disk",
+			disk->name, dst->url);
 	if (dst->read_only)
 		problems_add(&m->problems, "disk %s: read-only on %s", disk->name, m->dst.name);
 	disk->dst_node = str_dup(dst->node);

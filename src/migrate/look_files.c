@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/str.h"
@@ -20,17 +21,84 @@ static int same_host(struct migration *m, struct err *err)
 	return m->same_host;
 }
 
-/* 1 when both sides of @disk are one file, 0 when not, -1 when that cannot be seen. */
+/* What is known of the storage behind a path, to be compared between two hosts. */
+struct storage {
+	char kind;       /* 'b' a block device, 'f' a file */
+	char place[32];  /* b: "major:minor" on its host; f: type of its file system */
+	char proof[256]; /* b: its world-wide id; f: "inode size". "" when it has none */
+};
+
+static int storage_of(struct migration *m, struct host *host, const char *path,
+		      struct storage *storage, struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf(
+		"p=%s; if [ -b \"$p\" ]; then d=$((0x$(stat -L -c %%t \"$p\"))):$((0x$(stat -L -c "
+		"%%T "
+		"\"$p\"))); s=/sys/dev/block/$d; echo b $d $(cat $s/wwid $s/device/wwid $s/dm/uuid "
+		"$s/../wwid 2>/dev/null | head -n 1); else echo f $(stat -L -f -c %%T \"$p\") "
+		"$(stat -L "
+		"-c '%%i %%s' \"$p\"); fi",
+		word);
+	struct process_output output = {0};
+	int ret = host_command_ok(host, command, m->opt->timeouts.answer_ms, &output, err);
+	int found = 0;
+
+	*storage = (struct storage){0};
+	if (ret == 0 && output.out.data)
+		found = sscanf(output.out.data, "%c %31s %255[^\n]", &storage->kind, storage->place,
+			       storage->proof);
+	process_output_deinit(&output);
+	if (ret == 0 && found < (storage->kind == 'f' ? 3 : 2))
+		return err_set(err, ERR_FAILED, "%s: stat of %s tells nothing", host->name, path);
+	return ret;
+}
+
+/* File systems that two hosts may have mounted at once. */
+static bool is_shared_kind(const char *type)
+{
+	static const char *const kinds[] = {
+		"nfs", "ceph", "gfs", "ocfs2", "fuse",      "cifs",    "smb",    "lustre",
+		"afs", "gpfs", "9p",  "v9fs",  "glusterfs", "UNKNOWN", "beegfs", "virtiofs"};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (str_starts(type, kinds[i]))
+			return true;
+	return false;
+}
+
+/* 1, 0, or -1 as same_file(). On one host a block device is known by its number; between two
+ * by its world-wide id, and one without it (DRBD, a loop device) cannot be told. */
+static int same_storage(const struct storage *src, const struct storage *dst, bool one_host,
+			struct err *err)
+{
+	if (src->kind != dst->kind)
+		return 0;
+	if (src->kind == 'f')
+		return is_shared_kind(src->place) && str_eq(src->place, dst->place) &&
+		       str_eq(src->proof, dst->proof);
+	if (one_host)
+		return str_eq(src->place, dst->place);
+	if (!src->proof[0] || !dst->proof[0])
+		return err_set(err, ERR_FAILED, "block devices without a world-wide id");
+	return str_eq(src->proof, dst->proof);
+}
+
+/* 1 when both sides of @disk are one file or device, 0 when not, -1 when that cannot be
+ * seen. */
 static int same_file(struct migration *m, const struct disk *disk, struct err *err)
 {
 	int64_t timeout_ms = m->opt->timeouts.answer_ms;
-	_autofree_ char *path = NULL;
+	_autofree_ char *path = source_path(m, disk->src_path);
+	struct storage here, there;
 	struct file_id src, dst;
 	int same = same_host(m, err);
 
-	if (same != 1)
-		return same;
-	path = source_path(m, disk->src_path);
+	if (same < 0 || storage_of(m, m->here, path, &here, err) < 0 ||
+	    storage_of(m, m->host, disk->dst_path, &there, err) < 0)
+		return -1;
+	if (!same || here.kind == 'b')
+		return same_storage(&here, &there, same, err);
 	if (host_file_id(m->here, path, &src, timeout_ms, err) < 0 ||
 	    host_file_id(m->host, disk->dst_path, &dst, timeout_ms, err) < 0)
 		return -1;
@@ -48,7 +116,8 @@ void look_for_same_file(struct migration *m, struct disk *disk)
 	if (same < 0)
 		problems_add(
 			&m->problems,
-			"disk %s: whether %s is the same file on both sides cannot be seen: %s",
+			"disk %s: whether %s is the same storage on both sides cannot be seen: "
+			"%s; if it is shared, leave it out with --disk",
 			disk->name, disk->dst_path, err.text);
 	else if (same)
 		problems_add(&m->problems,

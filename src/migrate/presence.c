@@ -11,6 +11,20 @@ enum presence {
 	PRESENCE_THERE,      /* m->dst.qmp is connected */
 };
 
+/* Somebody may have started another QEMU there meanwhile: one that runs before we have let it
+ * run is not ours to end. */
+static bool is_ours(struct migration *m, struct err *err)
+{
+	struct qmp_status status;
+
+	if (qmp_status_query(m->dst.qmp, &status, err) < 0)
+		return false;
+	if (status.running && !m->switched)
+		err_set(err, ERR_FAILED, "%s: another QEMU, which runs a guest, listens there now",
+			m->dst.name);
+	return !status.running || m->switched;
+}
+
 /* Whether the destination's QEMU is there, with the connections made anew if needed. */
 static enum presence presence_of_destination(struct migration *m, struct err *err)
 {
@@ -25,7 +39,7 @@ static enum presence presence_of_destination(struct migration *m, struct err *er
 	/* A QEMU that is just ending may still take a connection, and then close it. */
 	for (int tries = 0; tries < 3; tries++) {
 		if (side_open_dst(m, err) == 0)
-			return PRESENCE_THERE;
+			return is_ours(m, err) ? PRESENCE_THERE : PRESENCE_ERROR;
 		if (err->kind == ERR_REFUSED)
 			return PRESENCE_GONE;
 		/* One that is silent is there; connections that nobody takes would fill its

@@ -3,6 +3,7 @@ once, and nothing is changed."""
 
 import pathlib
 import socket
+import subprocess
 import unittest
 
 import hosts
@@ -83,6 +84,19 @@ class Refusals(FaultTest):
         holder.connect(self.b.outside(move.destination.qmp_sock))
         holder.recv(100)
         self.refused(move, "hostb", "another client", options=["--timeout", "connect=1"])
+
+    def test_both_hosts_have_one_block_device(self):
+        """A LUN, say: nothing but its identity tells, and a mirror would wipe it."""
+        image = pathlib.Path(self.a.outside(f"{hosts.WORK}/lun"))
+        image.write_bytes(b"precious" * (MIB // 8))
+        device = subprocess.run(["losetup", "-f", "--show", image], check=True, text=True,
+                                capture_output=True).stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "-d", device], check=True)
+        lun = ["-blockdev", f"host_device,node-name=lun,filename={device}",
+               "-device", "virtio-blk-pci,drive=lun,id=devlun"]
+        move = self.prepare(Guest(rate=0, extra=lun))
+        self.refused(move, "disk lun", device, "cannot be seen", "world-wide id", "--disk")
+        self.assertEqual(image.read_bytes(), b"precious" * (MIB // 8))
 
     def test_another_guest(self):
         uuid = "6f1e6c4e-0000-4000-8000-00000000000%d"
