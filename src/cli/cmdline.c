@@ -238,7 +238,7 @@ static const struct row rows[] = {
 	 "ports of the destination for disks and RAM (default: 49152-49215)"},
 	{"keep-source", 0, NULL, take_keep_source, "leave the source's QEMU, stopped"},
 	{"timeout", 0, "WHAT=SECONDS", take_timeout,
-	 "deadline of connect (10), answer (30), start (60), stall (60), switchover (30). "
+	 "deadline of connect (10), answer (30), start (60), stall (60), switchover (15). "
 	 "Repeatable"},
 	{"identity", 'i', "FILE", take_identity, "SSH: use only this private key"},
 	{"ssh-config", 'F', "FILE", take_config, "SSH: an ssh_config(5)"},
@@ -323,7 +323,7 @@ static void set_defaults(struct cmdline *cmd)
 					 .answer_ms = 30000,
 					 .start_ms = 60000,
 					 .stall_ms = 60000,
-					 .switchover_ms = 30000},
+					 .switchover_ms = 15000},
 			    .halt_before = getenv("VMFERRY_TEST_HALT_BEFORE")},
 	};
 }

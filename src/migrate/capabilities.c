@@ -42,14 +42,17 @@ static int take_back(struct migration *m, bool dst, struct err *err)
 {
 	struct side *side = dst ? &m->dst : &m->src;
 
+	int ret = 0;
+
 	for (size_t i = 0; i < WANTED_COUNT; i++) {
 		if (wanted[i].dst != dst || !(m->capabilities_set & 1u << i))
 			continue;
 		if (qmp_capability_set(side->qmp, qmp_cap_name(wanted[i].cap), false, err) < 0)
-			return -1;
-		m->capabilities_set &= ~(1u << i);
+			ret = -1;
+		else
+			m->capabilities_set &= ~(1u << i);
 	}
-	return 0;
+	return ret;
 }
 
 /* `stop` has the effect of -S, should the destination have been started without. */
@@ -124,10 +127,8 @@ int step_settings(struct migration *m, int64_t timeout_ms, struct err *err)
 int undo_settings(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	if (take_back(m, false, err) < 0)
-		return -1;
 	if (m->parameters_set && qmp_parameters_set(m->src.qmp, &m->src_parameters, err) < 0)
 		return -1;
 	m->parameters_set = false;
-	return 0;
+	return take_back(m, false, err);
 }

@@ -29,7 +29,7 @@ struct disk {
 	char job[24], target[24], nbd[24], export[24]; /* names on both QEMUs */
 	int nbd_fd;      /* our copy of the connection that the source's QEMU has, or -1 */
 	char *made_path; /* the file that we made over there, the only one to remove; NULL: none */
-	bool has_target, has_job; /* made by us in the source's QEMU */
+	bool passed_fd, has_target, has_job; /* made by us in the source's QEMU */
 
 	/* What the source's QEMU told by events. */
 	bool ready;      /* in steady state */

@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "migrate/migration.h"
+#include "migrate/step_functions.h"
 #include "migrate/steps.h"
 
 static int64_t deadline_of(const struct migration *m, const struct step *step)
@@ -76,6 +77,26 @@ static void undo_all(struct migration *m)
 	loop_shield(m->loop, false);
 }
 
+int undo_each_disk(struct migration *m,
+		   int (*undo)(struct migration *m, struct disk *disk, int64_t timeout_ms,
+			       struct err *err),
+		   int64_t timeout_ms, struct err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct err one;
+
+		if (undo(m, &m->disks.list[i], timeout_ms, &one) == 0)
+			continue;
+		if (ret < 0)
+			problems_add(&m->left_behind, "%s", err->text);
+		*err = one;
+		ret = -1;
+	}
+	return ret;
+}
+
 /* The source may have ended by itself: what is said of the guest must not be a guess. */
 static void see_source(struct migration *m)
 {
@@ -102,6 +123,7 @@ int steps_run(struct migration *m, enum phase first, enum phase last, struct err
 			err->kind = ERR_FAILED;
 		if (m->switched)
 			return -1;
+		m->undone_for = err->kind;
 		undo_all(m);
 		see_source(m);
 		return -1;

@@ -100,6 +100,8 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 
 static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
+	if (!disk->made_path)
+		return 0;
 	if (!m->dst_obeyed && see_unused(m, disk->made_path, timeout_ms, err) < 0)
 		return -1;
 	if (host_file_remove(m->host, disk->made_path, err) < 0)
@@ -111,8 +113,6 @@ static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_m
 
 int undo_create(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	int ret = 0;
-
 	if (!any_created(m))
 		return 0;
 	if (m->started_dst)
@@ -123,16 +123,5 @@ int undo_create(struct migration *m, int64_t timeout_ms, struct err *err)
 			m->dst.name);
 	if (ensure_host(m, err) < 0)
 		return err_wrap(err, "the files made on %s stay", m->dst.name);
-	for (size_t i = 0; i < m->disks.count; i++) {
-		struct err one;
-
-		if (!m->disks.list[i].made_path ||
-		    remove_made(m, &m->disks.list[i], timeout_ms, &one) == 0)
-			continue;
-		if (ret < 0) /* the last is told by the engine */
-			problems_add(&m->left_behind, "%s", err->text);
-		*err = one;
-		ret = -1;
-	}
-	return ret;
+	return undo_each_disk(m, remove_made, timeout_ms, err);
 }

@@ -50,10 +50,8 @@ static int settle(struct migration *m, struct err *err)
 	struct err first = *err;
 	int runs;
 
-	if (first.kind == ERR_TIMEOUT) { /* it may be the connection that hangs */
-		qmp_close(m->dst.qmp);
-		m->dst.qmp = NULL;
-	}
+	if (first.kind == ERR_TIMEOUT)
+		drop_destination(m); /* it may be the connection that hangs */
 	runs = guest_runs(m, err);
 
 	if (runs < 0)
@@ -155,8 +153,7 @@ static int destination_holds_guest(struct migration *m, struct err *err)
 	int ret = ask_destination(m, &status, err);
 
 	if (ret < 0 && (err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT)) {
-		qmp_close(m->dst.qmp);
-		m->dst.qmp = NULL;
+		drop_destination(m);
 		ret = ask_destination(m, &status, err);
 	}
 	if (ret == 0 && str_eq(status.state, "inmigrate"))

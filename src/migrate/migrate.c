@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "migrate/nbd.h"
+#include "migrate/step_functions.h"
 
 struct migration *migration_new(struct loop *loop, const struct options *opt,
 				const struct report *report)
@@ -16,6 +17,7 @@ struct migration *migration_new(struct loop *loop, const struct options *opt,
 	m->here = host_local(loop, opt->timeouts.connect_ms);
 	m->src.m = m->dst.m = m;
 	m->src.name = "source";
+	m->ram_fd = -1;
 	m->dst.name = opt->dst.host ? opt->dst.host : "destination";
 	return m;
 }
@@ -26,6 +28,7 @@ void migration_free(struct migration *m)
 		return;
 	qmp_forget(m->stop_status);
 	disconnect_disks(m);
+	disconnect_ram(m);
 	qmp_close(m->src.qmp);
 	qmp_close(m->dst.qmp);
 	host_close(m->host);

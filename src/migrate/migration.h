@@ -64,15 +64,18 @@ struct migration {
 	struct problems left_out;    /* drives that do not move, and why */
 	struct problems left_behind; /* what an undo could not undo */
 
-	bool begun[STEPS_MAX]; /* by row of the table of steps */
+	bool begun[STEPS_MAX];    /* by row of the table of steps */
+	enum err_kind undone_for; /* what is being undone, if anything */
 	int64_t ram_begun_ms;
 	bool relaxed;              /* the short downtime-limit was given up */
 	bool migrating;            /* `migrate` was sent */
+	int ram_fd;                /* our copy of RAM's connection that the source has, or -1 */
 	bool detaching;            /* the mirrors are being ended by us */
 	bool started_dst;          /* --start was run by us */
-	bool source_lost;      /* its QEMU could not be asked any more at the end */
+	bool source_lost;          /* its QEMU could not be asked any more at the end */
 	bool dst_obeyed;           /* it has ended because we told it to */
 	bool dst_quit;             /* we have ended the destination's QEMU */
+	bool dst_unreachable;      /* an undo could not reach it: the others need not try */
 	bool switched;             /* `cont` was sent to the destination: no way back */
 	bool nbd_started;          /* the NBD server over there is ours */
 	bool incoming;             /* migrate-incoming was sent: that QEMU can wait only once */

@@ -56,10 +56,12 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 	};
 
 	target_of(disk, &mirror.target);
-	disk->has_job = true;
-	if (qmp_mirror_start(m->src.qmp, &m->src.caps, &mirror, err) < 0)
-		return err_wrap(err, "disk %s", disk->name);
-	return 0;
+	disk->has_job = true; /* also when its answer is lost */
+	if (qmp_mirror_start(m->src.qmp, &m->src.caps, &mirror, err) == 0)
+		return 0;
+	if (err->kind == ERR_QMP)
+		disk->has_job = false; /* one of that name is not ours */
+	return err_wrap(err, "disk %s", disk->name);
 }
 
 int step_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
@@ -175,9 +177,10 @@ int step_detach(struct migration *m, int64_t timeout_ms, struct err *err)
 		else
 			ret = qmp_finish(requests[i], err);
 	free(requests);
-	if (ret < 0)
+	if (ret < 0 || migration_await(m, "the end of the mirrors", timeout_ms, all_ended, err) < 0)
 		return -1;
-	return migration_await(m, "the end of the mirrors", timeout_ms, all_ended, err);
+	shut_down_disks(m);
+	return 0;
 }
 
 static bool all_concluded(struct migration *m)
@@ -220,32 +223,28 @@ static int cancel_all(struct migration *m, struct err *err)
 	return 0;
 }
 
-/* A mirror whose connection has died silently waits for an answer that never comes, also
- * when it is cancelled by force (seen on 7.2): its connection has to be shut down. */
-static int yank_all(struct migration *m, struct err *err)
-{
-	for (size_t i = 0; i < m->disks.count; i++) {
-		struct disk *disk = &m->disks.list[i];
-
-		if (disk->has_job && !disk->concluded &&
-		    qmp_yank_node(m->src.qmp, disk->nbd, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 #define CANCEL_PATIENCE_MS 3000
 
+/* A mirror whose connection has died silently waits for an answer that never comes, also
+ * when it is cancelled by force (seen on 7.2): its connection has to be shut down. */
 static int await_concluded(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	bool can_yank = qmp_can(&m->src.caps, QMP_YANK);
-	int64_t first_ms = can_yank ? CANCEL_PATIENCE_MS : timeout_ms;
-
-	if (side_await(&m->src, "the end of the mirrors", first_ms, all_concluded, err) == 0)
+	if (side_await(&m->src, "the end of the mirrors", CANCEL_PATIENCE_MS, all_concluded, err) ==
+	    0)
 		return 0;
-	if (err->kind != ERR_TIMEOUT || !can_yank || yank_all(m, err) < 0)
+	if (err->kind != ERR_TIMEOUT)
 		return -1;
+	shut_down_disks(m);
 	return side_await(&m->src, "the end of the mirrors", timeout_ms, all_concluded, err);
+}
+
+static int dismiss(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+{
+	(void)timeout_ms;
+	if (disk->has_job && qmp_job_dismiss(m->src.qmp, disk->job, err) < 0)
+		return -1;
+	disk->has_job = false;
+	return 0;
 }
 
 /* Also after a successful move with --keep-source: then all are concluded already. */
@@ -255,12 +254,5 @@ int undo_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (refresh_jobs(m, err) < 0 || cancel_all(m, err) < 0 ||
 	    await_concluded(m, timeout_ms, err) < 0)
 		return -1;
-	for (size_t i = 0; i < m->disks.count; i++) {
-		struct disk *disk = &m->disks.list[i];
-
-		if (disk->has_job && qmp_job_dismiss(m->src.qmp, disk->job, err) < 0)
-			return -1;
-		disk->has_job = false;
-	}
-	return 0;
+	return undo_each_disk(m, dismiss, timeout_ms, err);
 }

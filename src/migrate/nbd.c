@@ -1,6 +1,7 @@
 /* The data path of the disks: the NBD server and exports on the destination, the nodes
  * that reach them in the source's QEMU. */
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -123,6 +124,7 @@ static int connect_disk(struct migration *m, struct disk *disk, int64_t timeout_
 				"%s: its NBD port cannot be reached from here; open it in the "
 				"firewall, or name others with --ports, --data-address",
 				m->dst.name);
+	disk->passed_fd = true;
 	return qmp_pass_fd(m->src.qmp, disk->nbd, disk->nbd_fd, err);
 }
 
@@ -130,13 +132,17 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 {
 	struct qmp_target target;
 
-	disk->has_target = true;
 	if (connect_disk(m, disk, timeout_ms, err) < 0)
 		return -1;
 	if (uses_drive_mirror(m))
 		return 0;
 	target_of(disk, &target);
-	return qmp_target_add(m->src.qmp, disk->target, &target, err);
+	disk->has_target = true; /* also when its answer is lost */
+	if (qmp_target_add(m->src.qmp, disk->target, &target, err) == 0)
+		return 0;
+	if (err->kind == ERR_QMP)
+		disk->has_target = false; /* one of that name is not ours */
+	return -1;
 }
 
 /* QEMU's NBD server before 8.1 leaves Nagle's algorithm on and sends each answer by itself:
@@ -166,6 +172,14 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
+/* Our descriptor and QEMU's are one socket. */
+void shut_down_disks(struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].nbd_fd >= 0)
+			shutdown(m->disks.list[i].nbd_fd, SHUT_RDWR);
+}
+
 /* Our copy of the connection would keep it open. */
 void disconnect_disks(struct migration *m)
 {
@@ -180,11 +194,17 @@ void disconnect_disks(struct migration *m)
 	}
 }
 
-static int remove_target(struct migration *m, struct disk *disk, struct err *err)
+static int remove_target(struct migration *m, struct disk *disk, int64_t timeout_ms,
+			 struct err *err)
 {
 	bool there;
 
-	qmp_drop_fd(m->src.qmp, disk->nbd);
+	(void)timeout_ms;
+	if (disk->passed_fd)
+		qmp_drop_fd(m->src.qmp, disk->nbd);
+	disk->passed_fd = false;
+	if (!disk->has_target)
+		return 0;
 	if (qmp_node_exists(m->src.qmp, disk->target, &there, err) < 0)
 		return -1;
 	if (there && qmp_node_del(m->src.qmp, disk->target, err) < 0)
@@ -195,10 +215,6 @@ static int remove_target(struct migration *m, struct disk *disk, struct err *err
 
 int undo_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	(void)timeout_ms;
 	disconnect_disks(m);
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].has_target && remove_target(m, &m->disks.list[i], err) < 0)
-			return -1;
-	return 0;
+	return undo_each_disk(m, remove_target, timeout_ms, err);
 }

@@ -9,6 +9,10 @@ void target_of(const struct disk *disk, struct qmp_target *target);
 /* drive-mirror opens its target itself; blockdev-mirror wants a node for it. */
 bool uses_drive_mirror(const struct migration *m);
 
+/* Shuts the connections to the NBD server down, QEMU's own ends included: whoever waits for an
+ * answer on one gets an error. */
+void shut_down_disks(struct migration *m);
+
 /* Closes our copies of the connections to the NBD server; QEMU's own stay. */
 void disconnect_disks(struct migration *m);
 

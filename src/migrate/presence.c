@@ -50,15 +50,39 @@ static enum presence presence_of_destination(struct migration *m, struct err *er
 	return PRESENCE_ERROR;
 }
 
+/* In an undo: the guest is on the source by now, whatever that QEMU holds. */
+static int unreachable(struct migration *m, struct err *err)
+{
+	if (m->dst_unreachable)
+		return err_set(err, ERR_FAILED, "%s: its QEMU cannot be asked, as said above",
+			       m->dst.name);
+	m->dst_unreachable = true;
+	return err_wrap(err,
+			"%s: its QEMU cannot be asked (%s); if it still waits there, end it "
+			"(`quit`), and never `cont` it while the guest is here",
+			m->dst.name, m->opt->dst.socket);
+}
+
 int reach_destination(struct migration *m, struct err *err)
 {
-	enum presence presence = m->dst_quit ? PRESENCE_GONE : presence_of_destination(m, err);
+	bool undoing = m->undone_for != ERR_NONE;
+	enum presence presence = m->dst_quit ? PRESENCE_GONE : PRESENCE_ERROR;
 
+	if (!m->dst_quit && !(undoing && m->dst_unreachable))
+		presence = presence_of_destination(m, err);
+	if (presence == PRESENCE_ERROR && undoing)
+		return unreachable(m, err);
 	if (presence == PRESENCE_ERROR)
 		return err_wrap(err, "%s: its QEMU cannot be asked (%s)", m->dst.name,
 				m->opt->dst.socket);
 	m->dst_quit = presence == PRESENCE_GONE;
 	return 0;
+}
+
+void drop_destination(struct migration *m)
+{
+	qmp_close(m->dst.qmp);
+	m->dst.qmp = NULL;
 }
 
 int undo_on_destination(struct migration *m, int (*act)(struct migration *m, struct err *err),
@@ -69,7 +93,9 @@ int undo_on_destination(struct migration *m, int (*act)(struct migration *m, str
 			return -1;
 		if (m->dst_quit || act(m, err) == 0)
 			return 0;
-		if (err->kind != ERR_CLOSED)
+		if (err->kind == ERR_TIMEOUT)
+			drop_destination(m); /* it may be the connection that hangs */
+		else if (err->kind != ERR_CLOSED)
 			return -1;
 	}
 	return -1;
@@ -82,6 +108,20 @@ static bool dst_closed(void *arg)
 	return !qmp_alive(m->dst.qmp);
 }
 
+/* 0 when it may be gone by now; *@obeyed: it has said that it will. */
+static int quit_destination(struct migration *m, int64_t timeout_ms, bool *obeyed, struct err *err)
+{
+	err->kind = ERR_NONE;
+	if (qmp_quit(m->dst.qmp, err) < 0) {
+		if (err->kind == ERR_TIMEOUT)
+			drop_destination(m); /* it may be the connection that hangs */
+		return err->kind == ERR_TIMEOUT || err->kind == ERR_CLOSED ? 0 : -1;
+	}
+	*obeyed = err->kind == ERR_NONE;
+	return loop_await(m->loop, "the end of the destination's QEMU", timeout_ms, dst_closed, m,
+			  err);
+}
+
 /* A connection that ended is no proof that QEMU has read the command: only when nobody
  * listens there any more is it gone. */
 int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
@@ -90,12 +130,13 @@ int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 	bool holds_all = str_eq(m->dst.migration_status, "completed");
 	bool obeyed = m->dst_obeyed;
 
-	if (holds_all && !qmp_alive(m->src.qmp))
+	/* Undone last first, ram was undone before: where it was not, this may be the last copy. */
+	if (holds_all && (m->migrating || !qmp_alive(m->src.qmp)))
 		return err_set(
 			err, ERR_FAILED,
 			"%s: its QEMU holds the guest, complete and stopped, and the source's "
-			"has ended or cannot be asked, so it is left: `cont` on %s runs the "
-			"guest there, if the source's is surely gone",
+			"has ended, or does not run it again, so it is left: `cont` on %s runs "
+			"the guest there, if it is sure not to run here any more",
 			m->dst.name, m->opt->dst.socket);
 	while (reach_destination(m, err) == 0) {
 		if (m->dst_quit) {
@@ -104,12 +145,8 @@ int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 		}
 		if (loop_now_ms() >= until_ms)
 			return err_set(err, ERR_TIMEOUT, "%s: its QEMU does not end", m->dst.name);
-		err->kind = ERR_NONE;
-		if ((qmp_quit(m->dst.qmp, err) < 0 && err->kind != ERR_CLOSED) ||
-		    loop_await(m->loop, "the end of the destination's QEMU", timeout_ms, dst_closed,
-			       m, err) < 0)
+		if (quit_destination(m, timeout_ms, &obeyed, err) < 0)
 			return -1;
-		obeyed = err->kind == ERR_NONE; /* it has answered */
 	}
 	return -1;
 }

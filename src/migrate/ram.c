@@ -4,10 +4,12 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/nbd.h"
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
 
@@ -108,18 +110,21 @@ static int sample_ram(struct migration *m, uint64_t *figure, struct err *err)
  * swallows could not be cancelled for minutes. */
 static int connect_ram(struct migration *m, struct err *err)
 {
-	int fd = tcp_connect(m->loop, m->listening.address, m->listening.ram_port,
-			     m->opt->timeouts.connect_ms, err);
-	int ret;
-
-	if (fd < 0)
+	m->ram_fd = tcp_connect(m->loop, m->listening.address, m->listening.ram_port,
+				m->opt->timeouts.connect_ms, err);
+	if (m->ram_fd < 0)
 		return err_wrap(err,
 				"%s: its port for RAM cannot be reached from here; open it in the "
 				"firewall, or name others with --ports, --data-address",
 				m->dst.name);
-	ret = qmp_pass_fd(m->src.qmp, RAM_FD_NAME, fd, err);
-	close(fd);
-	return ret;
+	return qmp_pass_fd(m->src.qmp, RAM_FD_NAME, m->ram_fd, err);
+}
+
+void disconnect_ram(struct migration *m)
+{
+	if (m->ram_fd >= 0)
+		close(m->ram_fd);
+	m->ram_fd = -1;
 }
 
 int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
@@ -142,6 +147,8 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 		return err->kind == ERR_CLOSED ? not_taken_in(m, err) : -1;
 	if (src_failed(m))
 		return not_taken_in(m, err);
+	/* The guest stands still from here on: no answer is waited for as long as otherwise. */
+	qmp_set_answer_timeout(m->dst.qmp, m->opt->timeouts.switchover_ms);
 	return see_who_stopped(m, err);
 }
 
@@ -171,8 +178,9 @@ static int cancel(struct migration *m, int64_t timeout_ms, struct err *err)
 }
 
 /* The destination was never told to run (that is step_run, after which nothing is undone),
- * so the guest may run here again. QEMU resumes it by itself after a cancelled migration,
- * not after a completed one. */
+ * and waits for a `cont` that nobody else sends (step_hold): so the guest may run here again at
+ * once, before that QEMU is ended, which takes long when it cannot be reached. QEMU resumes
+ * the guest by itself after a cancelled migration, not after a completed one. */
 static int take_guest_back(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_status status;
@@ -188,15 +196,43 @@ static int take_guest_back(struct migration *m, int64_t timeout_ms, struct err *
 			  err);
 }
 
+/* On a network that has died silently QEMU stands still, its monitor included, until TCP gives
+ * up after a quarter of an hour: it writes the last of RAM, and drains the mirrors, with its
+ * big lock held (seen on 7.2). Our descriptors are its sockets: shut down, each write and each
+ * request on them fails at once. */
+static void hang_up(struct migration *m)
+{
+	shut_down_disks(m);
+	if (m->ram_fd >= 0)
+		shutdown(m->ram_fd, SHUT_RDWR);
+}
+
+static int cancel_and_take_back(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (cancel(m, timeout_ms, err) < 0 || see_who_stopped(m, err) < 0)
+		return -1;
+	return take_guest_back(m, timeout_ms, err);
+}
+
 int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	int ret;
+
+	if (m->undone_for == ERR_TIMEOUT)
+		hang_up(m);
+	if (m->migrating) {
+		ret = cancel_and_take_back(m, timeout_ms, err);
+		if (ret < 0 && err->kind == ERR_TIMEOUT) {
+			hang_up(m);
+			ret = cancel_and_take_back(m, timeout_ms, err);
+		}
+		if (ret < 0)
+			return -1;
+	}
 	qmp_drop_fd(m->src.qmp, RAM_FD_NAME);
-	if (!m->migrating)
-		return 0;
-	if (cancel(m, timeout_ms, err) < 0 || see_who_stopped(m, err) < 0 ||
-	    take_guest_back(m, timeout_ms, err) < 0)
-		return -1;
+	disconnect_ram(m);
 	m->migrating = false;
+	qmp_set_answer_timeout(m->dst.qmp, m->opt->timeouts.answer_ms);
 	return 0;
 }
 
@@ -232,11 +268,4 @@ int step_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (!src_status_is(m, "completed") || !str_eq(m->dst.migration_status, "completed"))
 		return not_taken_in(m, err);
 	return 0;
-}
-
-/* First the destination's QEMU, which has the guest and waits, then (undo_ram) the source:
- * if it cannot be reached it still waits for a `cont` that we shall not send. */
-int undo_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
-{
-	return end_destination(m, timeout_ms, err);
 }

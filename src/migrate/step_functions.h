@@ -43,16 +43,28 @@ STEP_FUNCTION(step_listen);
 STEP_FUNCTION(step_ram);
 STEP_FUNCTION(undo_ram);
 STEP_FUNCTION(step_switchover);
-STEP_FUNCTION(undo_switchover);
 
 /* finish.c */
 STEP_FUNCTION(step_run);
 STEP_FUNCTION(step_tidy);
 STEP_FUNCTION(step_end);
 
+/* engine.c: lets @undo take something back of each disk, of all of them even when one fails.
+ * -1 with the last error when any did; the others' are in m->left_behind. */
+int undo_each_disk(struct migration *m,
+		   int (*undo)(struct migration *m, struct disk *disk, int64_t timeout_ms,
+			       struct err *err),
+		   int64_t timeout_ms, struct err *err);
+
+/* ram.c: closes our copy of RAM's connection; QEMU's own stays. */
+void disconnect_ram(struct migration *m);
+
 /* presence.c: for an undo. 0 with m->dst.qmp connected, or with m->dst_quit set since that
  * QEMU is gone; -1 when neither can be known. */
 int reach_destination(struct migration *m, struct err *err);
+
+/* Closes the connection, so that the next one to reach it makes a new one. */
+void drop_destination(struct migration *m);
 
 /* Lets @act take something back on the destination's QEMU; nothing to do when that QEMU is
  * gone, or goes meanwhile: one whose incoming migration fails ends by itself. */

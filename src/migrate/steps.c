@@ -127,7 +127,8 @@ const struct step steps[] = {
 	STEP("detach", PHASE_PERFORM, with_disks, step_detach, NO_UNDO("the source's disks were complete all the time"),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "end the mirrors: both sides of every disk are equal now"),
-	STEP("switchover", PHASE_PERFORM, ALWAYS, step_switchover, UNDO(undo_switchover),
+	STEP("switchover", PHASE_PERFORM, ALWAYS, step_switchover,
+	     NO_UNDO("the undo of ram lets the guest run here again, that of hold ends the QEMU over there"),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "stop the NBD server and send the rest of the guest's state"),
 

@@ -163,14 +163,6 @@ int qmp_job_write_blocking(struct qmp *qmp, const char *job, struct err *err)
 			NULL, err);
 }
 
-int qmp_yank_node(struct qmp *qmp, const char *nbd_node, struct err *err)
-{
-	return qmp_call(qmp, "yank",
-			json_pack("{s:[{s:s, s:s}]}", "instances", "type", "block-node",
-				  "node-name", nbd_node),
-			NULL, err);
-}
-
 struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool force)
 {
 	return qmp_send(qmp, "block-job-cancel",

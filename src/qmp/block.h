@@ -36,7 +36,7 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 /* One exported disk as the source reaches it: over a TCP connection to the NBD server that
  * QEMU was given by qmp_pass_fd(). */
 struct qmp_target {
-	const char *nbd_node; /* name for the NBD node, by which it can be yanked */
+	const char *nbd_node; /* name for the NBD node */
 	const char *fd_name;
 	const char *export;
 	uint64_t limit_bytes; /* show only so much of a larger export; 0: all of it */
@@ -78,10 +78,6 @@ struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool f
 
 /* job-dismiss of a concluded job. */
 int qmp_job_dismiss(struct qmp *qmp, const char *job, struct err *err);
-
-/* yank of a NBD node: its connection is shut down at once, so that what waits for it ends
- * (QMP_YANK). */
-int qmp_yank_node(struct qmp *qmp, const char *nbd_node, struct err *err);
 
 struct qmp_job {
 	bool found;

@@ -22,7 +22,6 @@ static const struct {
 	[QMP_BLOCKDEV_ADD] = {COMMAND, "blockdev-add"},
 	[QMP_BLOCK_JOB_CHANGE] = {COMMAND, "block-job-change"},
 	[QMP_JOB_DISMISS] = {COMMAND, "job-dismiss"},
-	[QMP_YANK] = {COMMAND, "yank"},
 	[QMP_BLOCK_RESIZE] = {COMMAND, "block_resize"},
 	[QMP_MIGRATE_INCOMING] = {COMMAND, "migrate-incoming"},
 	[QMP_MIGRATE_CONTINUE] = {COMMAND, "migrate-continue"},

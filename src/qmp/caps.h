@@ -22,7 +22,6 @@ enum qmp_cap {
 	QMP_BLOCKDEV_ADD,     /* 2.9 */
 	QMP_BLOCK_JOB_CHANGE, /* 8.2 */
 	QMP_JOB_DISMISS,      /* 2.12, and with it auto-dismiss of the mirrors */
-	QMP_YANK,             /* 6.0 */
 	QMP_BLOCK_RESIZE,     /* 0.14 */
 	QMP_MIGRATE_INCOMING, /* 2.4 */
 	QMP_MIGRATE_CONTINUE, /* 2.11 */

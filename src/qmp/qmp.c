@@ -233,6 +233,12 @@ void qmp_close(struct qmp *qmp)
 	free(qmp);
 }
 
+void qmp_set_answer_timeout(struct qmp *qmp, int64_t timeout_ms)
+{
+	if (qmp)
+		qmp->answer_timeout_ms = timeout_ms;
+}
+
 bool qmp_alive(const struct qmp *qmp)
 {
 	return qmp && qmp->stream;

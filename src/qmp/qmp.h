@@ -45,6 +45,9 @@ struct qmp *qmp_open(struct loop *loop, struct stream *stream, const char *name,
 /* Requests under way become void, the stream is closed. NULL is accepted. */
 void qmp_close(struct qmp *qmp);
 
+/* How long each answer is waited for from now on. NULL is accepted. */
+void qmp_set_answer_timeout(struct qmp *qmp, int64_t timeout_ms);
+
 /* False for NULL and once the connection has ended. */
 bool qmp_alive(const struct qmp *qmp);
 

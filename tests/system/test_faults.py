@@ -287,6 +287,30 @@ class Network(FaultTest):
         move.check_stayed()
 
 
+class SilentNetwork(FaultTest):
+    def test_in_the_switchover(self):
+        """Everything to hostb is swallowed while the guest is stopped: it runs here again
+        while vmferry still tries to reach hostb, and what waits there is said."""
+        for step in ("detach", "switchover"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare(Guest(rate=300, sectors=127), watch=False)
+                process = self.halted(move, step, "--timeout", "switchover=2", "--timeout",
+                                      "answer=5", "--timeout", "connect=5")
+                self.b.swallow_all()
+                process.send_signal(signal.SIGCONT)
+                move.source.watch.wait_status("running")
+                self.assertIsNone(process.poll())
+                out, err = process.communicate(timeout=90)
+                self.assertEqual(process.returncode, HUMAN, out + err)
+                self.assertIn("hostb: its QEMU cannot be asked", err)
+                self.b.unblock()
+                self.assertFalse(move.destination.running())
+                move.destination.quit()
+                move.source.wait_for_beats()
+
+
 class HostKey(FaultTest):
     def refused(self, known_hosts, words):
         move = self.prepare(Guest(rate=300, sectors=127))

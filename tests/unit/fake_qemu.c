@@ -477,14 +477,6 @@ static void job_dismiss(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, NULL);
 }
 
-/* The connections of a mirror are never lost silently here. */
-static void yank(struct fake *f, json_t *args, void *arg)
-{
-	(void)args;
-	(void)arg;
-	fake_answer(f, NULL);
-}
-
 static void job_known(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
@@ -660,7 +652,6 @@ static const struct {
 	{"migrate_cancel", migrate_cancel},
 	{"getfd", getfd},
 	{"closefd", closefd},
-	{"yank", yank},
 };
 
 static void set_answers(struct fake_qemu *q)

@@ -424,6 +424,47 @@ START_TEST(a_destination_that_dies_gives_the_guest_back)
 }
 END_TEST
 
+/* The guest stands still: what can be far away and slow comes after it runs again. */
+START_TEST(the_guest_runs_here_again_before_the_destination_is_ended)
+{
+	fake_move_begin(&f);
+	fake_error(f.dst.fake, "nbd-server-stop", "injected");
+	fake_move_run(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_assert(fake_qemu_running(&f.src));
+	ck_assert_uint_lt(place(f.src.fake, "cont"), place(f.dst.fake, "quit"));
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(a_destination_that_has_all_is_not_ended_while_nobody_runs_here)
+{
+	fake_move_begin(&f);
+	fake_error(f.dst.fake, "cont", "injected");
+	fake_error(f.src.fake, "cont", "Failed to get \"write\" lock");
+	fake_move_run(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_assert_uint_eq(fake_count(f.dst.fake, "quit"), 0);
+	ck_assert_listed(&f.m->left_behind, "holds the guest");
+	ck_assert_listed(&f.m->left_behind, "lock");
+	fake_move_end(&f);
+}
+END_TEST
+
+/* A command that the source's QEMU refused has made nothing that is ours to take back. */
+START_TEST(a_job_of_somebody_else_stays)
+{
+	fake_move_begin(&f);
+	json_object_set_new(f.src.jobs, "vmferry-1", json_string("concluded"));
+	fake_reply(f.src.fake, "query-block-jobs", "[]");
+	fake_move_run(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_assert_has(f.err.text, "already in use");
+	ck_assert(json_object_get(f.src.jobs, "vmferry-1") != NULL);
+	fake_move_end(&f);
+}
+END_TEST
+
 /* The source cannot be connected to again: what is left there is told. */
 static void lose_source(enum fake_fault fault)
 {
@@ -698,6 +739,9 @@ int main(void)
 		each_connection_lost_to_the_destination_is_undone,
 		each_answer_lost_from_the_destination_is_undone,
 		a_destination_that_dies_gives_the_guest_back,
+		the_guest_runs_here_again_before_the_destination_is_ended,
+		a_destination_that_has_all_is_not_ended_while_nobody_runs_here,
+		a_job_of_somebody_else_stays,
 		a_connection_lost_to_the_source_is_told,
 		an_undo_that_is_refused_is_told,
 		an_undo_that_loses_its_connection_is_told,

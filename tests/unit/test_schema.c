@@ -204,7 +204,6 @@ static void begin(void)
 		"query-commands",
 		"getfd",
 		"closefd",
-		"yank",
 	};
 	struct stream *stream;
 
@@ -260,7 +259,6 @@ static void say_jobs(void)
 	ck_assert_ok(qmp_finish(qmp_job_cancel_send(qmp, "j", false), &err), &err);
 	ck_assert_ok(qmp_finish(qmp_job_cancel_send(qmp, "j", true), &err), &err);
 	ck_assert_ok(qmp_job_dismiss(qmp, "j", &err), &err);
-	ck_assert_ok(qmp_yank_node(qmp, "n", &err), &err);
 	ck_assert_ok(qmp_jobs_query(qmp, &id, &job, 1, &err), &err);
 	ck_assert_ok(qmp_any_job(qmp, &any, &err), &err);
 }
