@@ -155,6 +155,8 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 		text_line("objection", m->problems.list[i]);
 	for (size_t i = 0; i < m->left_behind.count; i++)
 		text_line("left_behind", m->left_behind.list[i]);
+	for (size_t i = 0; i < m->seen.count; i++)
+		text_line("seen", m->seen.list[i]);
 	begin(&b, "result");
 	add_string(&b, "result", names[code]);
 	add_number(&b, "exit_code", code);

@@ -223,6 +223,7 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 	clear_progress(t);
 	say_all(t, "", &m->problems);
 	say_all(t, "left behind: ", &m->left_behind);
+	say_all(t, "seen: ", &m->seen);
 	if (err)
 		say_error(t, m, err, code);
 	else

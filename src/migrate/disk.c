@@ -53,8 +53,8 @@ static size_t prefix_len(const char *s, size_t len)
 	return len;
 }
 
-/* The longest --map that @path is under, applied; else a copy of @path. */
-static char *map_path(const char *path, const char *const *maps)
+/* The longest --map that @path is under, applied, with *@mapped set; else a copy of @path. */
+static char *map_path(const char *path, const char *const *maps, bool *mapped)
 {
 	const char *best = NULL;
 	size_t best_len = 0;
@@ -68,6 +68,7 @@ static char *map_path(const char *path, const char *const *maps)
 			best_len = len;
 		}
 	}
+	*mapped = best != NULL;
 	return best ? str_printf("%.*s%s", (int)prefix_len(best, strlen(best)), best,
 				 path + best_len)
 		    : str_dup(path);
@@ -93,10 +94,11 @@ static void add_disk(struct disks *disks, const struct qmp_drive *drive, const c
 	disk->src = drive;
 	disk->name = str_dup(qmp_drive_name(drive));
 	disk->src_path = absolute(drive->file, cwd);
+	disk->path_wanted = path != NULL;
 	if (path)
 		disk->dst_path = str_dup(path);
 	else if (disk->src_path)
-		disk->dst_path = map_path(disk->src_path, opt->maps);
+		disk->dst_path = map_path(disk->src_path, opt->maps, &disk->path_wanted);
 	snprintf(disk->job, sizeof(disk->job), "vmferry-%zu", n);
 	snprintf(disk->target, sizeof(disk->target), "vmferry-target-%zu", n);
 	snprintf(disk->nbd, sizeof(disk->nbd), "vmferry-nbd-%zu", n);
@@ -169,6 +171,21 @@ static void object_to_temporary(const struct disks *disks, struct problems *prob
 				     disks->list[i].name);
 }
 
+/* Their commands go past QEMU's block layer, and past a mirror. */
+static void object_to_passed_through(const struct disks *disks, struct problems *problems)
+{
+	for (size_t i = 0; i < disks->count; i++) {
+		const char *type = disks->list[i].src->type;
+
+		if (str_eq(type, "scsi-block") || str_eq(type, "scsi-generic"))
+			problems_add(problems,
+				     "disk %s: %s hands the guest's commands to the device, past "
+				     "any mirror; leave it out with --disk if both hosts have it, "
+				     "else use scsi-hd",
+				     disks->list[i].name, type);
+	}
+}
+
 void disks_choose(struct disks *disks, const struct qmp_drives *drives, const struct options *opt,
 		  const char *cwd, struct problems *problems, struct problems *left_out)
 {
@@ -180,6 +197,7 @@ void disks_choose(struct disks *disks, const struct qmp_drives *drives, const st
 			add_disk(disks, &drives->list[i], NULL, opt, cwd);
 	tell_left_out(disks, drives, left_out);
 	object_to_temporary(disks, problems);
+	object_to_passed_through(disks, problems);
 }
 
 void disks_deinit(struct disks *disks)

@@ -20,6 +20,7 @@ struct disk {
 	const struct qmp_drive *src; /* of the source's drives */
 	char *src_path;              /* absolute; NULL when the image is no file */
 	char *dst_path;              /* absolute; NULL while not known */
+	bool path_wanted;            /* by --disk NAME=PATH or --map: no other will do */
 	char *dst_node;              /* node over there; NULL until its QEMU was looked at */
 	uint64_t dst_size;           /* bytes of that node */
 	uint64_t dst_actual_size;    /* bytes its file has allocated */

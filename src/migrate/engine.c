@@ -110,6 +110,26 @@ static void see_source(struct migration *m)
 		     m->opt->source);
 }
 
+static void see_side(struct migration *m, struct side *side, const char *socket)
+{
+	struct qmp_status status;
+
+	if (!qmp_alive(side->qmp) || qmp_status_query(side->qmp, &status, NULL) < 0)
+		problems_add(&m->seen, "%s: its QEMU %s (%s)", side->name,
+			     side == &m->dst && m->dst_quit ? "has ended" : "cannot be asked",
+			     socket);
+	else
+		problems_add(&m->seen, "%s: its guest is \"%s\" (%s)", side->name, status.state,
+			     socket);
+}
+
+/* Whoever has to look is told what each side was like. */
+static void see_sides(struct migration *m)
+{
+	see_side(m, &m->src, m->opt->source);
+	see_side(m, &m->dst, m->opt->dst.socket);
+}
+
 int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err)
 {
 	for (size_t i = 0; i < steps_count; i++) {
@@ -121,11 +141,13 @@ int steps_run(struct migration *m, enum phase first, enum phase last, struct err
 			err->kind = ERR_HUMAN;
 		else if (err->kind == ERR_REFUSED && steps[i].phase != PHASE_BEGIN)
 			err->kind = ERR_FAILED;
-		if (m->switched)
-			return -1;
-		m->undone_for = err->kind;
-		undo_all(m);
-		see_source(m);
+		if (!m->switched) {
+			m->undone_for = err->kind;
+			undo_all(m);
+			see_source(m);
+		}
+		if (m->switched || m->left_behind.count)
+			see_sides(m);
 		return -1;
 	}
 	return 0;

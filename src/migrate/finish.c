@@ -68,17 +68,25 @@ static int settle(struct migration *m, struct err *err)
 	return 0;
 }
 
+/* A paused guest's disks are taken now, if that QEMU can: else one that somebody holds would
+ * show only at the user's own `cont`, with the source long gone. */
+static int hand_over_paused(struct migration *m, struct err *err)
+{
+	struct qmp_status status;
+
+	if (qmp_status_query(m->dst.qmp, &status, err) < 0)
+		return -1;
+	if (qmp_can(&m->dst.caps, QMP_SET_ACTIVE) && qmp_nodes_activate(m->dst.qmp, err) < 0)
+		return -1;
+	m->switched = true;
+	migration_note(m, "the guest was paused and stays paused on %s", m->dst.name);
+	return 0;
+}
+
 int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (!m->was_running) {
-		struct qmp_status status;
-
-		if (qmp_status_query(m->dst.qmp, &status, err) < 0)
-			return -1;
-		m->switched = true;
-		migration_note(m, "the guest was paused and stays paused on %s", m->dst.name);
-		return 0;
-	}
+	if (!m->was_running)
+		return hand_over_paused(m, err);
 	m->switched = true;
 	m->dst.resumed = false;
 	if (qmp_finish(qmp_cont_send(m->dst.qmp), err) < 0 ||

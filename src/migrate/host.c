@@ -44,3 +44,27 @@ int host_file_id(struct host *host, const char *path, struct file_id *id, int64_
 	process_output_deinit(&output);
 	return ret;
 }
+
+char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms, struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf(
+		"p=%s; while read -r _ _ _ _ _ _ i f; do [ \"$f\" != \"$p\" ] || break; done "
+		"</proc/net/unix; [ \"$f\" = \"$p\" ] && d=$(find /proc/[0-9]*/fd -maxdepth 1 "
+		"-lname "
+		"\"socket:\\\\[$i\\\\]\" 2>/dev/null | head -n 1) && readlink \"${d%%/fd/*}/cwd\"",
+		word);
+	struct process_output output = {0};
+	char *cwd = NULL;
+
+	if (host_command(host, command, timeout_ms, &output, err) == 0) {
+		char *end = output.out.data ? strchr(output.out.data, '\n') : NULL;
+
+		if (output.status == 0 && end && output.out.data[0] == '/')
+			cwd = str_printf("%.*s", (int)(end - output.out.data), output.out.data);
+		else
+			err_set(err, ERR_FAILED, "no process is seen that listens on %s", path);
+	}
+	process_output_deinit(&output);
+	return cwd;
+}

@@ -102,6 +102,10 @@ static inline int host_command(struct host *host, const char *command, int64_t t
 int host_command_ok(struct host *host, const char *command, int64_t timeout_ms,
 		    struct process_output *output, struct err *err);
 
+/* The working directory of the program that listens on the Unix socket @path of that host; the
+ * caller's to free. NULL when it cannot be seen, as by a login that is not that program's. */
+char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
+
 /* Which file @path is on that host, by stat(1) and its boot id. */
 int host_file_id(struct host *host, const char *path, struct file_id *id, int64_t timeout_ms,
 		 struct err *err);

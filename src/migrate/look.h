@@ -17,6 +17,12 @@ int look_at_host(struct migration *m, struct err *err);
  * its disks against ours. */
 int look_at_destination(struct migration *m, struct err *err);
 
+/* Migration capabilities and parameters of one side that do not go with ours. */
+void look_at_migration_settings(struct migration *m, struct side *side);
+
+/* Objects when the destination's QEMU is another machine than the source's. */
+void look_at_machine(struct migration *m);
+
 /* Objects when both sides of @disk are the same file of the same host: the mirror would
  * write into its own source. */
 void look_for_same_file(struct migration *m, struct disk *disk);

@@ -86,22 +86,52 @@ static void look_at_size(struct migration *m, const struct disk *disk)
 			     str_size(b, sizeof(b), disk->src->virtual_size));
 }
 
-/* With --start we have looked at, and maybe made, the file that --map or --disk name: the
- * started QEMU must use that one and no other. */
+/* The file that its QEMU has, as an absolute path; NULL where it has none, or (said) where that
+ * cannot be known. */
+static char *path_of(struct migration *m, const struct disk *disk, const struct qmp_drive *dst)
+{
+	struct err err;
+
+	if (!dst->file || *dst->file == '/')
+		return str_dup(dst->file);
+	if (!m->dst_cwd)
+		m->dst_cwd = host_listener_cwd(m->host, m->opt->dst.socket,
+					       m->opt->timeouts.answer_ms, &err);
+	if (!m->dst_cwd)
+		problems_add(&m->problems,
+			     "disk %s: the QEMU on %s names its image \"%s\", relative to a "
+			     "directory that cannot be seen: %s; start it with absolute paths",
+			     disk->name, m->dst.name, dst->file, err.text);
+	return m->dst_cwd ? str_printf("%s/%s", m->dst_cwd, dst->file) : NULL;
+}
+
+static bool are_one_file(struct migration *m, const char *a, const char *b)
+{
+	int64_t timeout_ms = m->opt->timeouts.answer_ms;
+	struct file_id ids[2];
+
+	return host_file_id(m->host, a, &ids[0], timeout_ms, NULL) == 0 &&
+	       host_file_id(m->host, b, &ids[1], timeout_ms, NULL) == 0 &&
+	       ids[0].device == ids[1].device && ids[0].inode == ids[1].inode;
+}
+
+/* With --start we have looked at, and maybe made, the file that --map or --disk name: its QEMU
+ * must use that one and no other. One that waited already only must if the user said so. */
 static void look_at_path(struct migration *m, struct disk *disk, const struct qmp_drive *dst)
 {
-	if (!dst->file || *dst->file != '/')
+	_autofree_ char *path = path_of(m, disk, dst);
+
+	if (!path)
 		return;
-	if (m->opt->start && !str_eq(disk->dst_path, dst->file)) {
+	if ((m->opt->start || disk->path_wanted) && !str_eq(disk->dst_path, path) &&
+	    !are_one_file(m, disk->dst_path, path))
 		problems_add(
 			&m->problems,
-			"disk %s: is to go to %s, but the QEMU started by --start uses %s; let "
-			"both name the same file (--map, --disk %s=PATH)",
-			disk->name, disk->dst_path, dst->file, disk->name);
-		return;
-	}
+			"disk %s: is to go to %s, but the QEMU on %s uses %s; let both name the "
+			"same file (--map, --disk %s=PATH)",
+			disk->name, disk->dst_path, m->dst.name, path, disk->name);
 	free(disk->dst_path);
-	disk->dst_path = str_dup(dst->file);
+	disk->dst_path = str_take(&path);
 }
 
 /* Names that cross (-drive id of one, -device id of the other) would lead two mirrors into
@@ -152,6 +182,9 @@ static int look_at_qemu(struct migration *m, struct err *err)
 		return -1;
 	look_at_state(m);
 	look_at_identity(m);
+	look_at_migration_settings(m, &m->dst);
+	if (m->src.qmp)
+		look_at_machine(m);
 	look_at_exports(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		pair(m, &m->disks.list[i]);

@@ -130,6 +130,7 @@ int look_at_source(struct migration *m, struct err *err)
 	look_at_state(m);
 	look_at_jobs(m);
 	look_at_migration(m);
+	look_at_migration_settings(m, &m->src);
 	look_at_abilities(m);
 	find_cwd(m);
 	disks_choose(&m->disks, &m->src.drives, m->opt, m->src_cwd, &m->problems, &m->left_out);

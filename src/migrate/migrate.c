@@ -39,7 +39,9 @@ void migration_free(struct migration *m)
 	problems_deinit(&m->problems);
 	problems_deinit(&m->left_out);
 	problems_deinit(&m->left_behind);
+	problems_deinit(&m->seen);
 	free(m->src_cwd);
+	free(m->dst_cwd);
 	free(m);
 }
 

@@ -51,8 +51,8 @@ struct migration {
 	struct host *host; /* the destination's; NULL while not connected */
 	struct side src, dst;
 	struct qmp_identity guest;
-	pid_t src_pid; /* of the source's QEMU, 0 when not known */
-	char *src_cwd;
+	pid_t src_pid;                  /* of the source's QEMU, 0 when not known */
+	char *src_cwd, *dst_cwd;        /* of the QEMUs; NULL when not known, or not asked yet */
 	bool hosts_compared, same_host; /* by their boot ids */
 	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
 	struct disks disks;
@@ -63,6 +63,7 @@ struct migration {
 	struct problems problems;    /* objections, while it was looked at */
 	struct problems left_out;    /* drives that do not move, and why */
 	struct problems left_behind; /* what an undo could not undo */
+	struct problems seen;        /* with that: how each side was found at the end */
 
 	bool begun[STEPS_MAX];    /* by row of the table of steps */
 	enum err_kind undone_for; /* what is being undone, if anything */

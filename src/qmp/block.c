@@ -58,6 +58,11 @@ int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count
 	return 0;
 }
 
+int qmp_nodes_activate(struct qmp *qmp, struct err *err)
+{
+	return qmp_call(qmp, "blockdev-set-active", json_pack("{s:b}", "active", 1), NULL, err);
+}
+
 int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, struct err *err)
 {
 	return qmp_call(qmp, "block_resize",

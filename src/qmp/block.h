@@ -28,6 +28,9 @@ int qmp_export_del(struct qmp *qmp, const char *name, struct err *err);
 /* Number of exports (query-block-exports); 0 where QEMU cannot tell. */
 int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count, struct err *err);
 
+/* blockdev-set-active of all nodes: takes their locks, as `cont` would (QMP_SET_ACTIVE). */
+int qmp_nodes_activate(struct qmp *qmp, struct err *err);
+
 /* block_resize of a node, to bytes. */
 int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, struct err *err);
 

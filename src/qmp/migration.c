@@ -114,6 +114,26 @@ int qmp_capability_get(struct qmp *qmp, const char *name, bool *on, struct err *
 	return 0;
 }
 
+int qmp_capabilities_on(struct qmp *qmp, char **names, struct err *err)
+{
+	_cleanup_json_ json_t *list = NULL;
+	struct buf b = {0};
+	json_t *entry;
+	size_t i;
+
+	*names = NULL;
+	if (qmp_call(qmp, "query-migrate-capabilities", NULL, &list, err) < 0)
+		return -1;
+	json_array_foreach (list, i, entry) {
+		const char *name = qmp_str(entry, "capability");
+
+		if (name && json_is_true(json_object_get(entry, "state")))
+			buf_printf(&b, "%s%s", b.len ? " " : "", name);
+	}
+	*names = b.data ? b.data : str_dup("");
+	return 0;
+}
+
 int qmp_capability_set(struct qmp *qmp, const char *name, bool on, struct err *err)
 {
 	json_t *capability = json_pack("{s:s, s:b}", "capability", name, "state", on);
@@ -125,11 +145,14 @@ int qmp_capability_set(struct qmp *qmp, const char *name, bool on, struct err *e
 int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err)
 {
 	_cleanup_json_ json_t *answer = NULL;
+	const char *tls;
 
 	if (qmp_call(qmp, "query-migrate-parameters", NULL, &answer, err) < 0)
 		return -1;
 	parameters->max_bandwidth = qmp_u64(answer, "max-bandwidth");
 	parameters->downtime_limit_ms = qmp_u64(answer, "downtime-limit");
+	tls = qmp_str(answer, "tls-creds");
+	parameters->tls = tls && *tls;
 	return 0;
 }
 

@@ -58,9 +58,13 @@ bool qmp_migration_active(const char *status);
 int qmp_capability_get(struct qmp *qmp, const char *name, bool *on, struct err *err);
 int qmp_capability_set(struct qmp *qmp, const char *name, bool on, struct err *err);
 
+/* The names of all that are on, with blanks between; the caller's to free. */
+int qmp_capabilities_on(struct qmp *qmp, char **names, struct err *err);
+
 struct qmp_parameters {
 	uint64_t max_bandwidth; /* bytes/s */
 	uint64_t downtime_limit_ms;
+	bool tls; /* tls-creds is set; not to be set here */
 };
 
 int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err);

@@ -236,9 +236,9 @@ def locked(path):
 
 
 class AnotherMachine(FaultTest):
-    def test_destination_with_less_memory(self):
+    def test_a_device_that_the_destination_lacks(self):
         """QEMU notices when it loads the guest, and the destination ends of it."""
-        move = self.prepare(Guest(rate=300, sectors=127, dst_extra=["-m", "24"]))
+        move = self.prepare(Guest(rate=300, sectors=127, src_extra=["-device", "virtio-rng-pci"]))
         done = self.vmferry(*self.arguments("migrate", move), check=False)
         self.assertEqual(done.returncode, FAILED, done.stderr)
         self.assertIn("hostb: its QEMU could not take the guest in", done.stderr)

@@ -77,6 +77,35 @@ class Refusals(FaultTest):
         hosts.wait_until(lambda: pathlib.Path(self.a.outside(sock)).exists(), "it waits")
         self.refused(move, "disk0", "the same file on both sides", destination=sock)
 
+    def test_the_destination_is_another_machine(self):
+        move = self.prepare(Guest(rate=0, dst_extra=["-m", "24", "-smp", "2", "-machine", "q35"]))
+        self.refused(move, "another size of memory (24.0 MiB) than the source's (32.0 MiB)",
+                     "2 CPUs, the source's 1", "another machine (pc-q35-", "-machine pc-i440fx-")
+
+    def test_settings_that_do_not_go_with_a_move(self):
+        move = self.prepare(Guest(rate=0))
+        move.source.watch.command("migrate-set-capabilities", capabilities=[
+            {"capability": "multifd", "state": True}])
+        move.destination.watch.command("migrate-set-parameters", tls_creds="tls0")
+        self.refused(move, "source: its migration capability \"multifd\" is on",
+                     "hostb: its migration parameter tls-creds is set")
+
+    def test_a_waiting_qemu_with_another_file_than_asked_for(self):
+        move = self.prepare(Guest(rate=0))
+        self.refused(move, "disk0: is to go to /data/disk0.img, but the QEMU on hostb uses",
+                     options=["--map", f"{move.guest.directory}=/data"])
+
+    def test_a_relative_image_is_looked_up(self):
+        """The waiting QEMU names its image relative to its working directory."""
+        guest = Guest(rate=0)
+        argv = guest.argv
+        guest.argv = lambda is_source: [
+            word if is_source else word.replace(f"filename={hosts.WORK}/", "filename=")
+            for word in argv(is_source)]
+        move = self.prepare(guest)
+        done = self.vmferry(*self.arguments("check", move))
+        self.assertIn(f"hostb:{guest.image(0)}", done.stdout)
+
     def test_another_client_holds_the_monitor(self):
         move = self.prepare(Guest(rate=0))
         holder = socket.socket(socket.AF_UNIX)

@@ -110,6 +110,10 @@ static void qom_get(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
 
+	if (q->machine && is(member(args, "path"), "/machine")) {
+		fake_answer(f, json_string(q->machine));
+		return;
+	}
 	for (int i = 0; i < FAKE_DRIVES_MAX && q->drives[i].device; i++)
 		if (is(q->drives[i].qdev, member(args, "path"))) {
 			fake_answer(f, json_string(q->drives[i].type));
@@ -222,6 +226,13 @@ static void quit(struct fake *f, json_t *args, void *arg)
 	(void)args;
 	fake_answer(f, NULL);
 	fake_qemu_die(arg);
+}
+
+static void set_active(struct fake *f, json_t *args, void *arg)
+{
+	(void)args;
+	(void)arg;
+	fake_answer(f, NULL);
 }
 
 /* --- the NBD server --- */
@@ -631,6 +642,7 @@ static const struct {
 	{"stop", stop},
 	{"cont", cont},
 	{"quit", quit},
+	{"blockdev-set-active", set_active},
 	{"nbd-server-start", nbd_start},
 	{"nbd-server-stop", nbd_stop},
 	{"block-export-add", export_add},

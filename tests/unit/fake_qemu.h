@@ -24,10 +24,11 @@ struct fake_qemu {
 	struct fake_qemu *peer;
 	struct fake_drive drives[FAKE_DRIVES_MAX];
 
-	const char *state; /* RunState */
-	bool hold;         /* -S, or `stop` while inmigrate */
-	bool incoming;     /* migrate-incoming was taken */
-	bool keep;         /* with exit-on-error false */
+	const char *machine; /* QOM type; NULL: not told */
+	const char *state;   /* RunState */
+	bool hold;           /* -S, or `stop` while inmigrate */
+	bool incoming;       /* migrate-incoming was taken */
+	bool keep;           /* with exit-on-error false */
 	bool gone;
 	const char *migration; /* MigrationStatus; "" for none so far */
 	bool pause_in_copy;    /* migration stays "active": RAM never converges */

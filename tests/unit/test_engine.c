@@ -138,6 +138,20 @@ START_TEST(a_paused_guest_stays_paused)
 }
 END_TEST
 
+START_TEST(a_paused_guest_is_not_handed_over_without_its_disks)
+{
+	fake_move_begin(&f);
+	f.src.state = "paused";
+	fake_error(f.dst.fake, "blockdev-set-active", "Failed to get \"write\" lock");
+	fake_move_run(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_assert_has(f.err.text, "lock");
+	ck_assert(f.dst.gone && !f.src.gone);
+	ck_clean(&f.src, "locked");
+	fake_move_end(&f);
+}
+END_TEST
+
 START_TEST(a_destination_started_without_s_is_held)
 {
 	fake_move_begin(&f);
@@ -325,8 +339,9 @@ static void refuse_each(bool start, bool dst)
 		moved += f.ret == 0;
 		end();
 	}
-	/* Only where it does not matter: qom-get of a drive, what `tidy` takes back. */
-	ck_assert_uint_le(moved, 5);
+	/* Only where it does not matter: qom-get of a drive, the three questions about the
+	 * machine, what `tidy` takes back. */
+	ck_assert_uint_le(moved, 8);
 }
 
 START_TEST(each_command_refused_by_the_source_is_undone)
@@ -446,6 +461,8 @@ START_TEST(a_destination_that_has_all_is_not_ended_while_nobody_runs_here)
 	ck_assert_int_eq(f.ret, -1);
 	ck_assert_uint_eq(fake_count(f.dst.fake, "quit"), 0);
 	ck_assert_listed(&f.m->left_behind, "holds the guest");
+	ck_assert_listed(&f.m->seen, "source: its guest is \"postmigrate\"");
+	ck_assert_listed(&f.m->seen, "destination: its guest is \"paused\"");
 	ck_assert_listed(&f.m->left_behind, "lock");
 	fake_move_end(&f);
 }
@@ -724,6 +741,7 @@ int main(void)
 		a_guest_is_moved,
 		the_mirrors_end_while_the_cpus_are_stopped,
 		a_paused_guest_stays_paused,
+		a_paused_guest_is_not_handed_over_without_its_disks,
 		a_destination_started_without_s_is_held,
 		the_source_may_be_kept,
 		a_qemu_may_be_started,

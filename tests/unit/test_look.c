@@ -293,6 +293,100 @@ START_TEST(the_same_file_by_another_name_is_refused)
 }
 END_TEST
 
+START_TEST(a_waiting_qemu_must_use_the_path_that_was_asked_for)
+{
+	char word[200];
+	const char *disks[] = {word, NULL};
+
+	fake_move_begin(&f);
+	snprintf(word, sizeof(word), "virtio0=%s.other", f.dst.drives[0].file);
+	f.opt.disks = disks;
+	refused_for(".other, but the QEMU on destination uses ");
+	fake_move_begin(&f);
+	snprintf(word, sizeof(word), "virtio0=%s", f.dst.drives[0].file);
+	accepted();
+	fake_move_begin(&f);
+	snprintf(word, sizeof(word), "virtio0=%s", f.dst.drives[0].file);
+	f.opt.disks = disks;
+	accepted();
+}
+END_TEST
+
+/* The listener is this process: the file is looked for in its working directory. */
+START_TEST(a_relative_image_over_there_is_found)
+{
+	_autofree_ char *directory = NULL;
+
+	fake_move_begin(&f);
+	directory = str_directory(f.src.drives[0].file);
+	ck_assert_int_eq(chdir(directory), 0);
+	snprintf(f.dst.drives[0].file, sizeof(f.dst.drives[0].file), "%s",
+		 strrchr(f.src.drives[0].file, '/') + 1);
+	refused_for("is the same file on both sides");
+}
+END_TEST
+
+START_TEST(a_passed_through_disk_is_refused)
+{
+	fake_move_begin(&f);
+	f.src.drives[1].type = "scsi-block";
+	refused_for("disk data: scsi-block hands the guest's commands to the device");
+}
+END_TEST
+
+START_TEST(another_machine_is_refused)
+{
+	static const char *const different[] = {
+		"{\"base-memory\": 33554432, \"plugged-memory\": 0}",
+		"{\"base-memory\": 67108864, \"plugged-memory\": 1048576}",
+	};
+	static const char *const words[] = {
+		"size of memory (32.0 MiB) than the source's (64.0 MiB)",
+		"size of plugged memory (1.0 MiB)"};
+
+	for (size_t i = 0; i < COUNT_OF(different); i++) {
+		fake_move_begin(&f);
+		fake_reply(f.src.fake, "query-memory-size-summary",
+			   "{\"base-memory\": 67108864, \"plugged-memory\": 0}");
+		fake_reply(f.dst.fake, "query-memory-size-summary", different[i]);
+		refused_for(words[i]);
+	}
+	fake_move_begin(&f);
+	fake_reply(f.src.fake, "query-cpus-fast", "[{}, {}]");
+	fake_reply(f.dst.fake, "query-cpus-fast", "[{}]");
+	refused_for("has 1 CPUs, the source's 2");
+}
+END_TEST
+
+START_TEST(another_machine_type_is_refused)
+{
+	fake_move_begin(&f);
+	f.src.machine = "pc-i440fx-7.2-machine";
+	f.dst.machine = "pc-q35-7.2-machine";
+	refused_for("start it with -machine pc-i440fx-7.2");
+}
+END_TEST
+
+START_TEST(settings_of_one_side_alone_are_refused)
+{
+	for (int dst = 0; dst < 2; dst++) {
+		fake_move_begin(&f);
+		json_object_set_new((dst ? &f.dst : &f.src)->capabilities, "multifd", json_true());
+		fake_move_check(&f);
+		ck_assert_uint_eq(f.m->problems.count, 1);
+		ck_assert_listed(&f.m->problems, "capability \"multifd\" is on");
+		fake_move_end(&f);
+		fake_move_begin(&f);
+		json_object_set_new((dst ? &f.dst : &f.src)->parameters, "tls-creds",
+				    json_string("tls0"));
+		fake_move_check(&f);
+		ck_assert_uint_eq(f.m->problems.count, 1);
+		ck_assert_listed(&f.m->problems, "tls-creds is set");
+		fake_move_end(&f);
+	}
+}
+END_TEST
+
 START_TEST(a_silent_source_is_refused)
 {
 	fake_move_begin(&f);
@@ -519,6 +613,12 @@ int main(void)
 		a_smaller_disk_is_refused_where_it_cannot_grow,
 		the_same_file_on_both_sides_is_refused,
 		the_same_file_by_another_name_is_refused,
+		a_waiting_qemu_must_use_the_path_that_was_asked_for,
+		a_relative_image_over_there_is_found,
+		a_passed_through_disk_is_refused,
+		another_machine_is_refused,
+		another_machine_type_is_refused,
+		settings_of_one_side_alone_are_refused,
 		a_silent_source_is_refused,
 		a_silent_destination_is_refused,
 		a_destination_that_is_not_there_is_refused,

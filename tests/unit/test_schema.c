@@ -299,7 +299,7 @@ static void say_run_state(void)
 static void say_migration(void)
 {
 	struct qmp_migration migration;
-	struct qmp_parameters parameters = {1ull << 40, 300};
+	struct qmp_parameters parameters = {.max_bandwidth = 1ull << 40, .downtime_limit_ms = 300};
 	bool on;
 
 	ck_assert_ok(qmp_migration_query(qmp, &migration, &err), &err);

@@ -1,0 +1,20 @@
+/* What kind of machine a QEMU is: what the two sides of a migration must have alike. */
+#ifndef VMFERRY_QMP_MACHINE_H
+#define VMFERRY_QMP_MACHINE_H
+
+#include <stdint.h>
+
+#include "qmp/qmp.h"
+
+struct qmp_machine {
+	char type[128];          /* QOM type, "pc-i440fx-7.2-machine"; "" when not told */
+	uint64_t memory;         /* bytes at start (-m); 0 when not told */
+	uint64_t plugged_memory; /* bytes plugged in since */
+	unsigned cpus;           /* 0 when not told */
+};
+
+/* Asks QEMU (qom-get, query-memory-size-summary, query-cpus-fast). What it refuses to tell is
+ * left empty. */
+int qmp_machine_query(struct qmp *qmp, struct qmp_machine *machine, struct err *err);
+
+#endif
