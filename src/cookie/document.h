@@ -11,6 +11,9 @@
 /* Elements may be nested this deep. */
 #define DOCUMENT_DEPTH_MAX 8
 
+/* And have as many attributes, or '=' in those. */
+#define DOCUMENT_ATTRIBUTES_MAX 1024
+
 /* The tree of @text, @len bytes; NULL with ERR_REFUSED for what is too long or too deep, is not
  * UTF-8, has a document type (so no entities) or is not well-formed. Nothing but @text is ever
  * opened, and nothing printed. */
