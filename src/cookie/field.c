@@ -41,7 +41,7 @@ static const struct field guest[] = {
 	{"uuid", IN_COOKIE(uuid), TEXT, .check = text_uuid, .lower = true, .required = true},
 	{"hostname", IN_COOKIE(hostname), TEXT, .check = text_name},
 	{"hostuuid", IN_COOKIE(hostuuid), TEXT, .check = text_uuid, .lower = true},
-	{NULL},
+	{.name = NULL},
 };
 
 static const struct field vmferry[] = {
@@ -59,7 +59,7 @@ static const struct field vmferry[] = {
 	{"dst-capabilities", IN_COOKIE(dst_capabilities), NUMBER(0, UINT32_MAX)},
 	{"max-bandwidth", IN_COOKIE(max_bandwidth), NUMBER(0, INT64_MAX)},
 	{"downtime-limit", IN_COOKIE(downtime_limit), NUMBER(0, INT64_MAX)},
-	{NULL},
+	{.name = NULL},
 };
 
 static const struct field disk[] = {
@@ -80,7 +80,7 @@ static const struct field disk[] = {
 	{"dst", IN_DISK(dst), TEXT, .check = text_path, .unique = true},
 	{"dst-size", IN_DISK(dst_size), NUMBER(1, INT64_MAX)},
 	{"made", IN_DISK(made), WORD(flags)},
-	{NULL},
+	{.name = NULL},
 };
 
 /* The shape of issue and libvirt at once: src and size, target and capacity. */
@@ -89,7 +89,7 @@ static const struct field plain[] = {
 	{"src", IN_DISK(src), TEXT, .check = text_path},
 	{"size", IN_DISK(size), NUMBER(1, INT64_MAX)},
 	{"capacity", IN_DISK(size), NUMBER(1, INT64_MAX)},
-	{NULL},
+	{.name = NULL},
 };
 
 const struct field *field_guest(void)

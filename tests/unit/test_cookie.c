@@ -608,9 +608,13 @@ END_TEST
 
 START_TEST(what_is_no_uuid_is_refused)
 {
-	static const char *const bad[] = {
-		"x",      "c7a5fdbdedaf9455926ad65c16db1809",     "{" UUID "}",
-		UUID "0", "c7a5fdbd-edaf-9455-926a-d65c16db180g", " " UUID,
+	static const char longer[] = UUID "0", blank[] = " " UUID;
+	const char *const bad[] = {
+		"x",
+		"c7a5fdbdedaf9455926ad65c16db1809",
+		"c7a5fdbd-edaf-9455-926a-d65c16db180g",
+		longer,
+		blank,
 	};
 
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
