@@ -110,7 +110,8 @@ int cookie_read(struct cookie *cookie, const char *text, size_t len, struct err 
  *
  *   - `reason`, which is cleaned and cut, so that a failure can always be told;
  *   - `nbd` and `nbd_port`, which follow the phase: begin's <nbd> has no port, prepare's has
- *     `nbd_port`, perform's has -1, and finish's cookie has no <nbd>. */
+ *     `nbd_port`, perform's has -1; finish's cookie has no <nbd>, nor has one of a prepare
+ *     that failed before it had a port. */
 char *cookie_write(const struct cookie *cookie, struct err *err);
 
 /* {0} is accepted. */

@@ -80,6 +80,13 @@ static int add_plain_disk(struct writing *w, xmlNode *nbd, const struct cookie_d
 	return 0;
 }
 
+static bool writes_nbd(const struct cookie *cookie)
+{
+	if (cookie->phase == COOKIE_PREPARE && cookie->failed && !cookie->nbd_port)
+		return false; /* it did not get that far */
+	return cookie->nbd && cookie->phase != COOKIE_FINISH;
+}
+
 /* What the phase says by it; see cookie.h. */
 static void add_port(struct writing *w, xmlNode *nbd)
 {
@@ -96,7 +103,7 @@ static int add_nbd(struct writing *w, struct err *err)
 	const struct cookie *cookie = w->cookie;
 	xmlNode *nbd;
 
-	if (!cookie->nbd || cookie->phase == COOKIE_FINISH)
+	if (!writes_nbd(cookie))
 		return 0;
 	nbd = add_element(w, w->root, "nbd", NULL);
 	add_port(w, nbd);
@@ -125,7 +132,7 @@ static char *fit_reason(const char *reason)
 	char *fit = reason && *reason ? str_printf("%.*s", TEXT_MAX, reason) : NULL;
 
 	if (fit)
-		str_sanitize(fit);
+		text_sanitize(fit);
 	return fit;
 }
 

@@ -5,6 +5,15 @@
 
 #include "base/str.h"
 
+/* XML 1.0, "Char": neither control characters nor U+FFFE and U+FFFF. */
+void text_sanitize(char *text)
+{
+	str_sanitize(text);
+	for (; *text; text++)
+		if (strncmp(text, "\xef\xbf\xbe", 3) == 0 || strncmp(text, "\xef\xbf\xbf", 3) == 0)
+			memset(text, '?', 3);
+}
+
 const char *text_check(const char *text)
 {
 	_autofree_ char *clean = NULL;
@@ -12,7 +21,7 @@ const char *text_check(const char *text)
 	if (strlen(text) > TEXT_MAX)
 		return "is longer than 4095 bytes";
 	clean = str_dup(text);
-	str_sanitize(clean);
+	text_sanitize(clean);
 	return str_eq(text, clean) ? NULL : "has control characters in it, or is not UTF-8";
 }
 

@@ -11,9 +11,12 @@
 #define TEXT_MAX 4095
 #define TEXT_NAME_MAX 255
 
-/* Not longer than TEXT_MAX, UTF-8, no control characters. The others look only at what is
- * theirs and come after this one. */
+/* Not longer than TEXT_MAX, UTF-8, no control characters and nothing that XML cannot carry.
+ * The others look only at what is theirs and come after this one. */
 const char *text_check(const char *text);
+
+/* Replaces, in place, whatever the above finds fault with but the length. */
+void text_sanitize(char *text);
 
 const char *text_name(const char *text);
 const char *text_path(const char *text);    /* absolute, no ".." in it */
