@@ -45,7 +45,7 @@ enum cookie_method {
 
 /* One disk that moves. Strings are owned by the cookie; NULL where there is none. */
 struct cookie_disk {
-	char *name;    /* what it is called in words; libvirt's target */
+	char *name;    /* what it is called in words; libvirt's target; else its src */
 	char *src;     /* absolute path of its image on the source; NULL: it is no file */
 	uint64_t size; /* bytes, the virtual size; 1 to 2^63 - 1 */
 
@@ -53,9 +53,9 @@ struct cookie_disk {
 	char *device, *node, *qdev; /* QEMU's names for it on the source */
 	char *format;               /* "raw", "qcow2", ... */
 	uint64_t allocated;         /* bytes that its image takes of the source's disk */
-	uint64_t cluster_size;      /* bytes, of a qcow2 */
+	uint64_t cluster_size;      /* bytes, of a qcow2; a power of two, 512 to 2 MiB */
 	char *compat;               /* of a qcow2, "0.10" or "1.1" */
-	char *backing;         /* --incremental: digest of its backing image's contents, or NULL */
+	char *backing;         /* --incremental: SHA-256 of its backing image's contents, or NULL */
 	uint64_t backing_size; /* bytes, the virtual size of that */
 	uint32_t mode;         /* permission bits of the source's file */
 	char *export;          /* prepare's: the NBD export it is to be mirrored to */
@@ -65,12 +65,14 @@ struct cookie_disk {
 };
 
 struct cookie {
-	char *name, *uuid;         /* the guest's */
-	char *hostname, *hostuuid; /* of the host that wrote it */
+	char *name;     /* the guest's, or NULL */
+	char *uuid;     /* the guest's, in lower case */
+	char *hostname; /* of the host that wrote it, or NULL */
+	char *hostuuid; /* of that host, in lower case, or NULL */
 	enum cookie_phase phase;
 
-	bool nbd;     /* there is an <nbd> */
-	int nbd_port; /* its port: 0 when it has none, -1 for "completed", else 1 to 65535 */
+	bool nbd;     /* there is an <nbd>; never in finish's, never with COOKIE_BLOCK */
+	int nbd_port; /* 0 in begin's, 1 to 65535 in prepare's, -1 ("completed") in perform's */
 
 	/* vmferry's own; absent from another's cookie. */
 	bool vmferry;              /* they are there */
@@ -83,23 +85,34 @@ struct cookie {
 	char *address;             /* prepare's: where the destination listens; numeric */
 	int ram_port;              /* prepare's; 0: none */
 	bool started;              /* prepare has started the destination's QEMU */
-	uint32_t src_capabilities; /* what perform has switched on in the source's QEMU, a bit each
-				    */
-	uint32_t dst_capabilities; /* what prepare has in the destination's */
+	uint32_t src_capabilities; /* a bit each: what perform switched on in the source's QEMU */
+	uint32_t dst_capabilities; /* and prepare in the destination's */
 	uint64_t max_bandwidth;    /* of the source's QEMU before perform changed them; bytes/s */
 	uint64_t downtime_limit;   /* ms */
 
-	struct cookie_disk *disks; /* begin's: those of <nbd>; else those of vmferry's element */
+	struct cookie_disk *disks; /* those of vmferry's element; of <nbd> where that is absent */
 	size_t disks_count;
 };
 
-/* Reads the cookie that is @text, @len bytes. On error -1 with one clear reason (ERR_REFUSED),
- * and nothing to deinit. Unknown elements and attributes are skipped; a <feature name='...'/>
- * that is not known is an error, as libvirt's readers hold it, too. */
+/* Reads the cookie that is @text, @len bytes, into @cookie, whatever that held before. On error
+ * -1 with one clear reason (ERR_REFUSED), and nothing to deinit. Unknown elements and
+ * attributes are skipped; a <feature name='...'/> that is not known is an error, as libvirt's
+ * readers hold it, too.
+ *
+ * What is there afterwards: `uuid`; of each disk `name` and `size`; with `vmferry` also `id`;
+ * in prepare's with both `nbd` and `vmferry`, unless `failed`, `address` and each `export`.
+ * No two disks have the same name, device, node, qdev, export, src or dst. */
 int cookie_read(struct cookie *cookie, const char *text, size_t len, struct err *err);
 
-/* The cookie as XML text, newline at its end; the caller's to free. */
-char *cookie_write(const struct cookie *cookie);
+/* The cookie as XML text, newline at its end; the caller's to free. NULL (ERR_REFUSED) for one
+ * that cookie_read would refuse, by its words: a path with a control character in it is found
+ * here, not on the other host. What is written is read back equal, but for
+ *
+ *   - `reason`, which is cleaned and cut, so that a failure can always be told;
+ *   - `nbd` and `nbd_port`, which follow the phase: begin's <nbd> has no port, prepare's has
+ *     `nbd_port`, perform's has -1; finish's cookie has no <nbd>, nor has one of a prepare
+ *     that failed before it had a port. */
+char *cookie_write(const struct cookie *cookie, struct err *err);
 
 /* {0} is accepted. */
 void cookie_deinit(struct cookie *cookie);
