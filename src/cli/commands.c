@@ -18,17 +18,17 @@ int exit_code_of(const struct migration *m, const struct err *err)
 
 static int run(struct cmdline *cmd)
 {
-	struct show *show = cmd->json ? show_json_new(cmd) : show_text_new(cmd);
-	struct migration *m = NULL;
 	struct err err = {0};
 	struct loop *loop = loop_new(&err);
-	int ret = -1, code;
+	struct migration *m;
+	struct show *show;
+	int ret, code;
 
 	if (!loop) {
 		fprintf(stderr, "vmferry: %s\n", err.text);
-		show_free(show);
 		return EXIT_FAILED;
 	}
+	show = cmd->json ? show_json_new(cmd, loop) : show_text_new(cmd, loop);
 	m = migration_new(loop, &cmd->options, &show->report);
 	ret = cmd->only_check ? migration_check(m, &err) : migration_run(m, &err);
 	code = exit_code_of(m, ret < 0 ? &err : NULL);
@@ -36,8 +36,8 @@ static int run(struct cmdline *cmd)
 		show_plan(show, m);
 	show_end(show, m, ret < 0 ? &err : NULL, code);
 	migration_free(m);
-	loop_free(loop);
 	show_free(show);
+	loop_free(loop);
 	return code;
 }
 

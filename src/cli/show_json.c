@@ -3,11 +3,16 @@
  * added, none is taken away within a version.
  */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "cli/show.h"
+
+struct show_json {
+	struct show show;
+	struct out *out;
+};
 
 static void begin(struct buf *b, const char *type)
 {
@@ -31,37 +36,47 @@ static void add_bool(struct buf *b, const char *key, bool value)
 	buf_printf(b, ",\"%s\":%s", key, value ? "true" : "false");
 }
 
-static void print_line(struct buf *b)
+static void print_line(struct out *out, enum out_kind kind, struct buf *b)
 {
-	printf("%s}\n", b->data);
-	fflush(stdout);
+	buf_printf(b, "}\n");
+	out_add(out, kind, b->data);
 }
 
-static void text_line(const char *type, const char *text)
+static void text_line(struct out *out, const char *type, const char *text)
 {
 	_cleanup_buf_ struct buf b = {0};
 
 	begin(&b, type);
 	add_string(&b, "text", text);
-	print_line(&b);
+	print_line(out, OUT_MESSAGE, &b);
+}
+
+static void tell_lost(struct buf *line, size_t count)
+{
+	_autofree_ char *text = show_lost_text(count);
+
+	begin(line, "note");
+	add_string(line, "text", text);
+	buf_printf(line, "}\n");
 }
 
 static void on_step(void *arg, const struct step *step, enum step_state state)
 {
 	static const char *const names[] = {"begun", "done", "failed", "undoing", "undone"};
+	struct show_json *j = arg;
 	_cleanup_buf_ struct buf b = {0};
 
-	(void)arg;
 	begin(&b, "step");
 	add_string(&b, "step", step->name);
 	add_string(&b, "phase", phase_name(step->phase));
 	add_string(&b, "state", names[state]);
-	print_line(&b);
+	print_line(j->out, OUT_MESSAGE, &b);
 }
 
 static void on_progress(void *arg, const struct progress *items, size_t count)
 {
-	(void)arg;
+	struct show_json *j = arg;
+
 	for (size_t i = 0; i < count; i++) {
 		_cleanup_buf_ struct buf b = {0};
 
@@ -70,30 +85,31 @@ static void on_progress(void *arg, const struct progress *items, size_t count)
 		add_number(&b, "done_bytes", (int64_t)items[i].done_bytes);
 		add_number(&b, "total_bytes", (int64_t)items[i].total_bytes);
 		add_bool(&b, "finished", items[i].finished);
-		print_line(&b);
+		print_line(j->out, OUT_CHATTER, &b);
 	}
 }
 
 static void on_note(void *arg, const char *text)
 {
-	(void)arg;
-	text_line("note", text);
+	struct show_json *j = arg;
+
+	text_line(j->out, "note", text);
 }
 
 static void on_line(void *arg, const char *name, bool out, const char *text, size_t len)
 {
+	struct show_json *j = arg;
 	_cleanup_buf_ struct buf b = {0};
 	_autofree_ char *line = str_printf("%.*s", (int)len, text);
 
-	(void)arg;
 	begin(&b, "qmp");
 	add_string(&b, "side", name);
 	add_string(&b, "direction", out ? "sent" : "received");
 	add_string(&b, "text", line);
-	print_line(&b);
+	print_line(j->out, OUT_CHATTER, &b);
 }
 
-static void plan_disk(const struct disk *disk)
+static void plan_disk(struct out *out, const struct disk *disk)
 {
 	_cleanup_buf_ struct buf b = {0};
 
@@ -105,10 +121,10 @@ static void plan_disk(const struct disk *disk)
 	add_number(&b, "size_bytes", (int64_t)disk->src->virtual_size);
 	add_number(&b, "allocated_bytes", (int64_t)disk->src->actual_size);
 	add_bool(&b, "create", disk->fate == DISK_CREATE);
-	print_line(&b);
+	print_line(out, OUT_MESSAGE, &b);
 }
 
-static void plan_step(const struct step *step)
+static void plan_step(struct out *out, const struct step *step)
 {
 	_cleanup_buf_ struct buf b = {0};
 
@@ -117,14 +133,14 @@ static void plan_step(const struct step *step)
 	add_string(&b, "phase", phase_name(step->phase));
 	add_string(&b, "meaning", step->meaning);
 	add_bool(&b, "cancellable", step->cancellable);
-	print_line(&b);
+	print_line(out, OUT_MESSAGE, &b);
 }
 
 static void on_plan(struct show *show, const struct migration *m)
 {
+	struct out *out = ((struct show_json *)show)->out;
 	_cleanup_buf_ struct buf b = {0};
 
-	(void)show;
 	begin(&b, "plan");
 	add_string(&b, "guest", m->guest.name);
 	add_string(&b, "uuid", m->guest.uuid);
@@ -134,56 +150,61 @@ static void on_plan(struct show *show, const struct migration *m)
 	add_number(&b, "port_high", m->opt->port_high);
 	add_string(&b, "start", m->opt->start);
 	add_bool(&b, "keep_source", m->opt->keep_source);
-	print_line(&b);
+	print_line(out, OUT_MESSAGE, &b);
 	for (size_t i = 0; i < m->disks.count; i++)
-		plan_disk(&m->disks.list[i]);
+		plan_disk(out, &m->disks.list[i]);
 	for (size_t i = 0; i < m->left_out.count; i++)
-		text_line("left_out", m->left_out.list[i]);
+		text_line(out, "left_out", m->left_out.list[i]);
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))
-			plan_step(&steps[i]);
+			plan_step(out, &steps[i]);
 }
 
 static void on_end(struct show *show, const struct migration *m, const struct err *err, int code)
 {
 	static const char *const names[] = {
 		"done", "", "usage", "refused", "undone", "interrupted", "needs_human"};
+	struct out *out = ((struct show_json *)show)->out;
 	_cleanup_buf_ struct buf b = {0};
 
-	(void)show;
 	for (size_t i = 0; i < m->problems.count; i++)
-		text_line("objection", m->problems.list[i]);
+		text_line(out, "objection", m->problems.list[i]);
 	for (size_t i = 0; i < m->left_behind.count; i++)
-		text_line("left_behind", m->left_behind.list[i]);
+		text_line(out, "left_behind", m->left_behind.list[i]);
 	for (size_t i = 0; i < m->seen.count; i++)
-		text_line("seen", m->seen.list[i]);
+		text_line(out, "seen", m->seen.list[i]);
 	begin(&b, "result");
 	add_string(&b, "result", names[code]);
 	add_number(&b, "exit_code", code);
 	add_string(&b, "error", err ? err->text : NULL);
 	if (m->switched && m->was_running)
 		add_number(&b, "stopped_ms", m->resumed_ms - m->stopped_ms);
-	print_line(&b);
+	print_line(out, OUT_MESSAGE, &b);
 }
 
 static void on_free(struct show *show)
 {
-	free(show);
+	struct show_json *j = (struct show_json *)show;
+
+	out_finish(j->out, SHOW_FINISH_MS);
+	out_free(j->out);
+	free(j);
 }
 
-struct show *show_json_new(const struct cmdline *cmd)
+struct show *show_json_new(const struct cmdline *cmd, struct loop *loop)
 {
-	struct show *show = mem_zalloc(1, sizeof(*show));
+	struct show_json *j = mem_zalloc(1, sizeof(*j));
 
-	*show = (struct show){
+	j->out = out_new(loop, STDOUT_FILENO, tell_lost);
+	j->show = (struct show){
 		.report = {.step = on_step,
 			   .progress = on_progress,
 			   .note = on_note,
 			   .line = cmd->verbosity == VERBOSE ? on_line : NULL,
-			   .arg = show},
+			   .arg = j},
 		.plan = on_plan,
 		.end = on_end,
 		.free = on_free,
 	};
-	return show;
+	return &j->show;
 }

@@ -3,7 +3,6 @@
  * of `check` is what was asked for, so it goes to stdout.
  */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,38 +13,46 @@
 
 struct show_text {
 	struct show show;
+	struct out *err, *out; /* stderr; stdout, for the plan */
 	enum verbosity verbosity;
 	const struct step *step; /* under way; NULL: none */
 	bool terminal;
 	bool steps;       /* shown as they begin */
-	size_t lines;     /* of progress on the terminal, above the cursor */
 	int64_t plain_ms; /* when progress was last printed as plain lines */
 	int64_t begun_ms;
 };
 
-/* Takes the progress lines off the terminal, so that a message can stand there. */
-static void clear_progress(struct show_text *t)
+/* In place of the progress lines of a terminal. */
+static void say_as(struct show_text *t, enum out_kind kind, const char *text)
 {
-	for (; t->lines; t->lines--)
-		fprintf(stderr, "\033[A\033[2K");
+	_autofree_ char *line = str_printf("vmferry: %s\n", text);
+
+	out_set_foot(t->err, NULL, 0);
+	out_add(t->err, kind, line);
 }
 
 static void say(struct show_text *t, const char *text)
 {
-	clear_progress(t);
-	fprintf(stderr, "vmferry: %s\n", text);
+	say_as(t, OUT_MESSAGE, text);
+}
+
+static void tell_lost(struct buf *line, size_t count)
+{
+	_autofree_ char *text = show_lost_text(count);
+
+	buf_printf(line, "vmferry: %s\n", text);
 }
 
 /* The step under way, above the progress lines of a terminal. */
-static void print_step(struct show_text *t)
+static void add_step(struct buf *foot, const struct step *step)
 {
-	fprintf(stderr, "%s: %s\n", t->step->name, t->step->meaning);
-	t->lines = 1;
+	buf_printf(foot, "%s: %s\n", step->name, step->meaning);
 }
 
 static void on_step(void *arg, const struct step *step, enum step_state state)
 {
 	struct show_text *t = arg;
+	_cleanup_buf_ struct buf foot = {0};
 	_autofree_ char *text = NULL;
 
 	if (t->verbosity == QUIET || !t->steps)
@@ -58,42 +65,62 @@ static void on_step(void *arg, const struct step *step, enum step_state state)
 	else
 		return;
 	if (t->terminal && t->verbosity != VERBOSE && state == STEP_BEGUN) {
-		clear_progress(t);
-		print_step(t);
+		add_step(&foot, step);
+		out_set_foot(t->err, foot.data, 1);
 	} else {
 		say(t, text);
 	}
 }
 
-static void print_item(const struct progress *item)
+static void add_item(struct buf *b, const struct progress *item)
 {
 	char done[32], total[32];
 	double percent = item->total_bytes
 				 ? 100.0 * (double)item->done_bytes / (double)item->total_bytes
 				 : 100.0;
 
-	fprintf(stderr, "  %-16s %5.1f %%  %s of %s%s\n", item->name, percent,
-		str_size(done, sizeof(done), item->done_bytes),
-		str_size(total, sizeof(total), item->total_bytes),
-		item->finished ? ", in steady state" : "");
+	buf_printf(b, "  %-16s %5.1f %%  %s of %s%s\n", item->name, percent,
+		   str_size(done, sizeof(done), item->done_bytes),
+		   str_size(total, sizeof(total), item->total_bytes),
+		   item->finished ? ", in steady state" : "");
+}
+
+static void show_foot(struct show_text *t, const struct progress *items, size_t count)
+{
+	_cleanup_buf_ struct buf foot = {0};
+
+	if (t->step)
+		add_step(&foot, t->step);
+	for (size_t i = 0; i < count; i++)
+		add_item(&foot, &items[i]);
+	out_set_foot(t->err, foot.data, count + (t->step ? 1 : 0));
+}
+
+static void show_plain(struct show_text *t, const struct progress *items, size_t count)
+{
+	int64_t now = loop_now_ms();
+
+	if (t->plain_ms && now - t->plain_ms < PLAIN_EVERY_MS)
+		return;
+	t->plain_ms = now;
+	for (size_t i = 0; i < count; i++) {
+		_cleanup_buf_ struct buf line = {0};
+
+		add_item(&line, &items[i]);
+		out_add(t->err, OUT_CHATTER, line.data);
+	}
 }
 
 static void on_progress(void *arg, const struct progress *items, size_t count)
 {
 	struct show_text *t = arg;
-	int64_t now = loop_now_ms();
 
 	if (t->verbosity == QUIET || !count)
 		return;
-	if (!t->terminal && t->plain_ms && now - t->plain_ms < PLAIN_EVERY_MS)
-		return;
-	t->plain_ms = now;
-	clear_progress(t);
-	if (t->terminal && t->step)
-		print_step(t);
-	for (size_t i = 0; i < count; i++)
-		print_item(&items[i]);
-	t->lines += t->terminal ? count : 0;
+	if (t->terminal)
+		show_foot(t, items, count);
+	else
+		show_plain(t, items, count);
 }
 
 static void on_note(void *arg, const char *text)
@@ -109,24 +136,24 @@ static void on_line(void *arg, const char *name, bool out, const char *text, siz
 	_autofree_ char *line = str_printf("%s %s %.*s", name, out ? "<-" : "->", (int)len, text);
 
 	str_sanitize(line);
-	say(arg, line);
+	say_as(arg, OUT_CHATTER, line);
 }
 
-static void plan_disk(const struct disk *disk, const struct migration *m)
+static void plan_disk(struct buf *b, const struct disk *disk, const struct migration *m)
 {
 	char size[32], allocated[32];
 
-	printf("  %s: %s, %s, %s allocated\n", disk->name, disk->src->driver,
-	       str_size(size, sizeof(size), disk->src->virtual_size),
-	       str_size(allocated, sizeof(allocated), disk->src->actual_size));
-	printf("    from %s\n", disk->src_path ? disk->src_path : disk->src->url);
-	printf("    to   %s:%s (%s)\n", m->dst.name, disk->dst_path ? disk->dst_path : "?",
-	       disk->fate == DISK_CREATE ? "will be created"
-	       : disk->dst_size > disk->src->virtual_size
-		       ? "exists, larger; its contents are replaced"
-	       : disk->dst_size && disk->dst_size < disk->src->virtual_size
-		       ? "exists, will be grown; its contents are replaced"
-		       : "exists; its contents are replaced");
+	buf_printf(b, "  %s: %s, %s, %s allocated\n", disk->name, disk->src->driver,
+		   str_size(size, sizeof(size), disk->src->virtual_size),
+		   str_size(allocated, sizeof(allocated), disk->src->actual_size));
+	buf_printf(b, "    from %s\n", disk->src_path ? disk->src_path : disk->src->url);
+	buf_printf(b, "    to   %s:%s (%s)\n", m->dst.name, disk->dst_path ? disk->dst_path : "?",
+		   disk->fate == DISK_CREATE ? "will be created"
+		   : disk->dst_size > disk->src->virtual_size
+			   ? "exists, larger; its contents are replaced"
+		   : disk->dst_size && disk->dst_size < disk->src->virtual_size
+			   ? "exists, will be grown; its contents are replaced"
+			   : "exists; its contents are replaced");
 }
 
 static const char *method_of(const struct migration *m)
@@ -136,27 +163,35 @@ static const char *method_of(const struct migration *m)
 	return "blockdev-mirror";
 }
 
-static void on_plan(struct show *show, const struct migration *m)
+static void add_plan(struct buf *b, const struct migration *m)
 {
-	(void)show;
-	printf("guest: %s, %s\n", m->guest.name[0] ? m->guest.name : "(without a name)",
-	       m->src.status.state[0] ? m->src.status.state : "not seen");
-	printf("disks:%s\n", m->disks.count ? "" : " none");
+	buf_printf(b, "guest: %s, %s\n", m->guest.name[0] ? m->guest.name : "(without a name)",
+		   m->src.status.state[0] ? m->src.status.state : "not seen");
+	buf_printf(b, "disks:%s\n", m->disks.count ? "" : " none");
 	for (size_t i = 0; i < m->disks.count; i++)
-		plan_disk(&m->disks.list[i], m);
+		plan_disk(b, &m->disks.list[i], m);
 	for (size_t i = 0; i < m->left_out.count; i++)
-		printf("not moved: %s\n", m->left_out.list[i]);
-	printf("method: %s over NBD, then RAM\n", method_of(m));
-	printf("data: to %s, two ports of %d to %d, not encrypted\n",
-	       m->listening.address ? m->listening.address : "?", m->opt->port_low,
-	       m->opt->port_high);
+		buf_printf(b, "not moved: %s\n", m->left_out.list[i]);
+	buf_printf(b, "method: %s over NBD, then RAM\n", method_of(m));
+	buf_printf(b, "data: to %s, two ports of %d to %d, not encrypted\n",
+		   m->listening.address ? m->listening.address : "?", m->opt->port_low,
+		   m->opt->port_high);
 	if (m->opt->start)
-		printf("start on %s: %s\n", m->dst.name, m->opt->start);
-	printf("steps:\n");
+		buf_printf(b, "start on %s: %s\n", m->dst.name, m->opt->start);
+	buf_printf(b, "steps:\n");
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))
-			printf("  %-8s %-11s %s\n", phase_name(steps[i].phase), steps[i].name,
-			       steps[i].meaning);
+			buf_printf(b, "  %-8s %-11s %s\n", phase_name(steps[i].phase),
+				   steps[i].name, steps[i].meaning);
+}
+
+static void on_plan(struct show *show, const struct migration *m)
+{
+	struct show_text *t = (struct show_text *)show;
+	_cleanup_buf_ struct buf plan = {0};
+
+	add_plan(&plan, m);
+	out_add(t->out, OUT_MESSAGE, plan.data);
 }
 
 static void say_all(struct show_text *t, const char *prefix, const struct problems *problems)
@@ -219,8 +254,8 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 {
 	struct show_text *t = (struct show_text *)show;
 
-	fflush(stdout);
-	clear_progress(t);
+	out_finish(t->out, SHOW_FINISH_MS); /* the plan comes first */
+	out_set_foot(t->err, NULL, 0);
 	say_all(t, "", &m->problems);
 	say_all(t, "left behind: ", &m->left_behind);
 	say_all(t, "seen: ", &m->seen);
@@ -232,13 +267,20 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 
 static void on_free(struct show *show)
 {
-	free(show);
+	struct show_text *t = (struct show_text *)show;
+
+	out_finish(t->err, SHOW_FINISH_MS);
+	out_free(t->err);
+	out_free(t->out);
+	free(t);
 }
 
-struct show *show_text_new(const struct cmdline *cmd)
+struct show *show_text_new(const struct cmdline *cmd, struct loop *loop)
 {
 	struct show_text *t = mem_zalloc(1, sizeof(*t));
 
+	t->err = out_new(loop, STDERR_FILENO, tell_lost);
+	t->out = out_new(loop, STDOUT_FILENO, tell_lost);
 	t->verbosity = cmd->verbosity;
 	t->terminal = isatty(STDERR_FILENO);
 	t->steps = !cmd->only_check;
