@@ -14,6 +14,7 @@ import itertools
 import os
 import pathlib
 import re
+import textwrap
 import unittest
 
 import suites
@@ -45,8 +46,8 @@ class Refusal:
 # 7.2 nor 10.0 count what comes in.
 QUEUES = Refusal(
     said=r"VQ 0 vring\.num 1024 exceeds allocated max 256",
-    why="10.0.13 gives virtio queues 1024 entries, whatever their size was set to, and 11.1 "
-        "takes no more in than their size; nothing happens to the guest",
+    why="Debian's 10.0.13 gives every virtio queue 1024 entries, whatever its size was set to; "
+        "11.1 takes in no more than the size says. The guest runs on where it was",
     hint="with `queue-size=1024` for virtio-blk, `virtqueue_size=1024` for virtio-scsi "
          "over there",
     dst_extra=("-global", "virtio-blk-device.queue-size=1024",
@@ -143,8 +144,8 @@ def tearDownModule():
 def table(outcomes):
     versions = {name: suites.version_of(suites.qemu_of(suite)) for name, suite in SUITES.items()}
     names = [f"{versions[name]} of {suite}" for name, suite in SUITES.items()]
-    lines = [f"Debian's {', '.join(names[:-1])} and {names[-1]}, "
-             f"under {accelerator().upper()}:", "",
+    lines = [_wrap(f"Debian's {', '.join(names[:-1])} and {names[-1]}, "
+                   f"under {accelerator().upper()}:"), "",
              "| from | to | machine | " + " | ".join(f"`--mirror={m}`" for m in METHODS) + " |",
              "|---|---|---|" + "---|" * len(METHODS)]
     refused = []  # the pairs, numbered as they come
@@ -156,9 +157,9 @@ def table(outcomes):
         to = f"{dst}, {REFUSALS[src, dst].hint}" if helped else dst
         machine = suites.newest_machine(*(suites.qemu_of(SUITES[side]) for side in (src, dst)))
         lines.append(f"| {src} | {to} | {machine} | {' | '.join(cells)} |")
-    lines += ["", *VERIFIED]
+    lines += ["", _wrap(VERIFIED)]
     for number, pair in enumerate(refused, 1):
-        lines += ["", f"({number}) {REFUSALS[pair].why}."]
+        lines += ["", _wrap(f"({number}) {REFUSALS[pair].why}.")]
     return "\n".join(lines) + "\n"
 
 
@@ -169,7 +170,11 @@ image is larger over there. *moved*: every write that the guest was told is on d
 destination's, every other byte is identical, holes are holes, the guest's heart went on
 without a beat lost or repeated, both QEMUs' own events show that it never ran twice, and
 nothing was left on either host. *refused*: vmferry said so and took everything back, and the
-same was looked at on the source.""".splitlines()
+same was looked at on the source."""
+
+
+def _wrap(text):
+    return textwrap.fill(text, 95, break_long_words=False, break_on_hyphens=False)
 
 
 def _cell(outcomes, src, dst, method, helped):
