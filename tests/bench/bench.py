@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What a move costs, as ratios within one run.
 
-    tests/bench/bench.py [--runs N] [--data MIB] [--qemu 'PROGRAM...'] [CASE...]
+    tests/bench/bench.py [--runs N] [--data MIB] [--suite SUITE | --qemu 'PROGRAM...'] [CASE...]
 
 As root, after a build (or with $VMFERRY). For each case - one disk or four, a guest that is
 idle or writes 20 MB/s - these take turns, N times:
@@ -24,6 +24,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
 import hosts  # noqa: E402
 import reference  # noqa: E402
+import suites  # noqa: E402
 from guest import MIB  # noqa: E402
 from rig import BUILT, Disk, Guest, Move  # noqa: E402
 
@@ -49,7 +51,8 @@ WAYS = ("dd", "plain", "vmferry", "fast")
 class Bench:
     def __init__(self, options):
         self.options = options
-        self.qemu = options.qemu.split() if options.qemu else None
+        self.qemu = (suites.qemu_of(options.suite) if options.suite else
+                     shlex.split(options.qemu) if options.qemu else None)
 
     def guest(self, disks, rate):
         """Data on three quarters of each MiB or so: see Guest.original()."""
@@ -62,9 +65,6 @@ class Bench:
         """One turn: a dict of figures."""
         pair = hosts.Pair()
         try:
-            if self.qemu and self.qemu[0] == "chroot":
-                for host in (pair.a, pair.b):
-                    host.enter_chroot(self.qemu[1])
             guest = self.guest(disks, rate)
             if way == "dd":
                 guest.make_images(pair.a)
@@ -210,6 +210,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--data", type=int, default=512, help="MiB, of all disks together")
+    parser.add_argument("--suite", help="the QEMU of this Debian suite (tests/versions/setup)")
     parser.add_argument("--qemu", help="program, with what goes before it")
     parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE",
                         help=f"of: {', '.join(CASES)}")

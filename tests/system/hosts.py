@@ -302,12 +302,6 @@ class Host:
         self._write("known_hosts", known_hosts)
         self.start_sshd()
 
-    def enter_chroot(self, root):
-        """Makes a folder with another Debian in it usable: chroot ROOT PROGRAM
-        finds /dev, /proc, /run here as outside."""
-        for name in ("dev", "proc", "run"):
-            self.run(["mount", "--rbind", f"/{name}", f"{root}/{name}"])
-
     def _new_boot_id(self):
         kernel_file = "/proc/sys/kernel/random/boot_id"
         fresh = pathlib.Path("/proc/sys/kernel/random/uuid").read_text()
