@@ -6,7 +6,7 @@ _vmferry() {
 
 	case $prev in
 	--mirror)
-		COMPREPLY=($(compgen -W 'auto blockdev drive' -- "$cur"))
+		COMPREPLY=($(compgen -W 'auto blockdev drive none' -- "$cur"))
 		return
 		;;
 	--timeout)

@@ -64,15 +64,15 @@ static int take_start(struct cmdline *cmd, const char *arg, struct err *err)
 
 static int take_mirror(struct cmdline *cmd, const char *arg, struct err *err)
 {
-	static const char *const names[] = {"auto", "blockdev", "drive"};
+	static const char *const names[] = {"auto", "blockdev", "drive", "none"};
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		if (!str_eq(arg, names[i]))
 			continue;
 		cmd->options.mirror = (enum mirror_method)i;
 		return 0;
 	}
-	return bad(err, "--mirror", arg, "wants auto, blockdev or drive");
+	return bad(err, "--mirror", arg, "wants auto, blockdev, drive or none");
 }
 
 static int take_fast(struct cmdline *cmd, const char *arg, struct err *err)
@@ -226,7 +226,8 @@ static const struct row rows[] = {
 	 "paths that begin with SRC here begin with DST over there. Repeatable"},
 	{"start", 0, "COMMAND", take_start, "run COMMAND over there to start the waiting QEMU"},
 	{"mirror", 0, "METHOD", take_mirror,
-	 "auto, blockdev or drive (blockdev-mirror, drive-mirror)"},
+	 "auto, blockdev or drive (blockdev-mirror, drive-mirror); none: the old way, `migrate` "
+	 "blk"},
 	{"fast", 0, NULL, take_fast, "copy as fast as the machine can, at the guest's cost"},
 	{"bandwidth", 0, "RATE", take_bandwidth,
 	 "bytes a second for disks and RAM together; k, M, G"},

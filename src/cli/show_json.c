@@ -145,6 +145,7 @@ static void on_plan(struct show *show, const struct migration *m)
 	add_string(&b, "guest", m->guest.name);
 	add_string(&b, "uuid", m->guest.uuid);
 	add_string(&b, "state", m->src.status.state);
+	add_string(&b, "method", m->in_stream ? "stream" : "mirror");
 	add_string(&b, "data_address", m->listening.address);
 	add_number(&b, "port_low", m->opt->port_low);
 	add_number(&b, "port_high", m->opt->port_high);

@@ -158,9 +158,11 @@ static void plan_disk(struct buf *b, const struct disk *disk, const struct migra
 
 static const char *method_of(const struct migration *m)
 {
+	if (m->in_stream)
+		return "the migration's own stream (`migrate` blk), disks with RAM";
 	if (m->opt->mirror == MIRROR_DRIVE || !qmp_can(&m->src.caps, QMP_BLOCKDEV_MIRROR))
-		return "drive-mirror";
-	return "blockdev-mirror";
+		return "drive-mirror over NBD, then RAM";
+	return "blockdev-mirror over NBD, then RAM";
 }
 
 static void add_plan(struct buf *b, const struct migration *m)
@@ -172,9 +174,10 @@ static void add_plan(struct buf *b, const struct migration *m)
 		plan_disk(b, &m->disks.list[i], m);
 	for (size_t i = 0; i < m->left_out.count; i++)
 		buf_printf(b, "not moved: %s\n", m->left_out.list[i]);
-	buf_printf(b, "method: %s over NBD, then RAM\n", method_of(m));
-	buf_printf(b, "data: to %s, two ports of %d to %d, not encrypted\n",
-		   m->listening.address ? m->listening.address : "?", m->opt->port_low,
+	buf_printf(b, "method: %s\n", method_of(m));
+	buf_printf(b, "data: to %s, %s of %d to %d, not encrypted\n",
+		   m->listening.address ? m->listening.address : "?",
+		   m->in_stream || !m->disks.count ? "a port" : "two ports", m->opt->port_low,
 		   m->opt->port_high);
 	if (m->opt->start)
 		buf_printf(b, "start on %s: %s\n", m->dst.name, m->opt->start);
@@ -213,7 +216,7 @@ static void say_done(struct show_text *t, const struct migration *m)
 {
 	_autofree_ char *text = NULL;
 
-	if (!m->begun[steps_count - 1] || t->verbosity == QUIET)
+	if (!m->switched || t->verbosity == QUIET)
 		return;
 	if (m->was_running)
 		text = str_printf("done: %s runs on %s; it was stopped for %" PRId64

@@ -22,6 +22,7 @@ struct disk {
 	char *dst_path;              /* absolute; NULL while not known */
 	bool path_wanted;            /* by --disk NAME=PATH or --map: no other will do */
 	char *dst_node;              /* node over there; NULL until its QEMU was looked at */
+	bool dst_by_device;          /* it has the same -drive name */
 	uint64_t dst_size;           /* bytes of that node */
 	uint64_t dst_actual_size;    /* bytes its file has allocated */
 	enum disk_fate fate;

@@ -23,6 +23,10 @@ void look_at_migration_settings(struct migration *m, struct side *side);
 /* Objects when the destination's QEMU is another machine than the source's. */
 void look_at_machine(struct migration *m);
 
+/* Decides how the disks go over, by what is known of the two QEMUs so far; objects when there is
+ * no way at all. */
+void choose_method(struct migration *m);
+
 /* Objects when both sides of @disk are the same file of the same host: the mirror would
  * write into its own source. */
 void look_for_same_file(struct migration *m, struct disk *disk);

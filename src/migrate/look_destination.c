@@ -54,9 +54,6 @@ static void look_at_exports(struct migration *m)
 	struct err err;
 	size_t count;
 
-	if (!qmp_can(caps, QMP_NBD_SERVER_START) ||
-	    (!qmp_can(caps, QMP_BLOCK_EXPORT_ADD) && !qmp_can(caps, QMP_NBD_SERVER_ADD)))
-		problems_add(&m->problems, "%s: this QEMU has no NBD server", m->dst.name);
 	if (!qmp_can(caps, QMP_MIG_LATE_ACTIVATE) || !qmp_can(caps, QMP_MIGRATE_INCOMING))
 		problems_add(&m->problems,
 			     "%s: this QEMU has no late-block-activate (it came with 3.0)",
@@ -75,9 +72,9 @@ static void look_at_size(struct migration *m, const struct disk *disk)
 {
 	char a[32], b[32];
 
-	if (disk->dst_size >= disk->src->virtual_size)
+	if (!disk->dst_node || disk->dst_size >= disk->src->virtual_size)
 		return;
-	if (!qmp_can(&m->dst.caps, QMP_BLOCK_RESIZE) ||
+	if (m->in_stream || !qmp_can(&m->dst.caps, QMP_BLOCK_RESIZE) ||
 	    !qmp_can(&m->dst.caps, QMP_BLOCK_EXPORT_ADD))
 		problems_add(&m->problems,
 			     "disk %s: smaller on %s (%s) than here (%s), and its QEMU cannot "
@@ -169,8 +166,8 @@ static void pair(struct migration *m, struct disk *disk)
 	look_for_shared(m, disk);
 	disk->dst_size = dst->virtual_size;
 	disk->dst_actual_size = dst->actual_size;
+	disk->dst_by_device = str_eq(disk->src->device, dst->device);
 	look_at_path(m, disk, dst);
-	look_at_size(m, disk);
 	look_for_same_file(m, disk);
 }
 
@@ -188,6 +185,9 @@ static int look_at_qemu(struct migration *m, struct err *err)
 	look_at_exports(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		pair(m, &m->disks.list[i]);
+	choose_method(m);
+	for (size_t i = 0; i < m->disks.count; i++)
+		look_at_size(m, &m->disks.list[i]);
 	look_at_space(m);
 	return 0;
 }
@@ -196,8 +196,12 @@ int look_at_destination(struct migration *m, struct err *err)
 {
 	struct err local;
 
-	if (look_at_qemu(m, &local) == 0)
+	if (look_at_qemu(m, &local) == 0) {
+		if (m->in_stream && !m->problems.count)
+			migration_note(m, "the disks go the old way, in the migration's stream: %s",
+				       m->method_why);
 		return 0;
+	}
 	problems_add(&m->problems, "%s%s", local.text,
 		     m->dst.qmp || local.kind == ERR_TIMEOUT || m->opt->start
 			     ? ""

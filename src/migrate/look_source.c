@@ -54,28 +54,6 @@ static void look_at_migration(struct migration *m)
 			     now.blocked);
 }
 
-/* The mirror that is possible and wanted; --mirror=blockdev where it is not is refused. */
-static void look_at_abilities(struct migration *m)
-{
-	const struct qmp_caps *caps = &m->src.caps;
-	bool blockdev = qmp_can(caps, QMP_BLOCKDEV_MIRROR) && qmp_can(caps, QMP_BLOCKDEV_ADD);
-
-	if (m->opt->mirror == MIRROR_BLOCKDEV && !blockdev)
-		problems_add(&m->problems, "source: this QEMU has no blockdev-mirror; leave "
-					   "--mirror=blockdev out");
-	if (m->opt->mirror == MIRROR_DRIVE && !qmp_can(caps, QMP_DRIVE_MIRROR))
-		problems_add(&m->problems, "source: this QEMU has no drive-mirror; leave "
-					   "--mirror=drive out");
-	if (!blockdev && !qmp_can(caps, QMP_DRIVE_MIRROR))
-		problems_add(&m->problems,
-			     "source: this QEMU has neither blockdev-mirror nor drive-mirror");
-	if (!qmp_can(caps, QMP_MIG_PAUSE) || !qmp_can(caps, QMP_MIGRATE_CONTINUE) ||
-	    !qmp_can(caps, QMP_MIG_EVENTS))
-		problems_add(&m->problems, "source: this QEMU has no pause-before-switchover "
-					   "(it came with 2.11): its mirrors cannot be ended "
-					   "safely");
-}
-
 /* The directory that relative image names are relative to. */
 static void find_cwd(struct migration *m)
 {
@@ -131,7 +109,6 @@ int look_at_source(struct migration *m, struct err *err)
 	look_at_jobs(m);
 	look_at_migration(m);
 	look_at_migration_settings(m, &m->src);
-	look_at_abilities(m);
 	find_cwd(m);
 	disks_choose(&m->disks, &m->src.drives, m->opt, m->src_cwd, &m->problems, &m->left_out);
 	for (size_t i = 0; i < m->disks.count; i++)

@@ -42,6 +42,7 @@ void migration_free(struct migration *m)
 	problems_deinit(&m->seen);
 	free(m->src_cwd);
 	free(m->dst_cwd);
+	free(m->method_why);
 	free(m);
 }
 

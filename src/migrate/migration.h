@@ -56,6 +56,9 @@ struct migration {
 	bool hosts_compared, same_host; /* by their boot ids */
 	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
 	struct disks disks;
+	bool in_stream;      /* the old way: the disks go in the migration's stream */
+	char *method_why;    /* with it: why; else NULL */
+	bool peer_lacks_nbd; /* by its cookie, it cannot go by NBD */
 	struct listening listening;
 	struct loop_timer *quickack;     /* while the mirrors run to an old NBD server, else NULL */
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */

@@ -13,6 +13,7 @@ enum mirror_method {
 	MIRROR_AUTO, /* blockdev-mirror where QEMU has what it needs, else drive-mirror */
 	MIRROR_BLOCKDEV,
 	MIRROR_DRIVE,
+	MIRROR_NONE, /* the old way: in the migration's own stream */
 };
 
 struct timeouts {
@@ -30,6 +31,8 @@ struct options {
 	const char *const *maps;  /* SRCPREFIX=DSTPREFIX; NULL-terminated, NULL: none */
 	const char *start;        /* shell command that starts the waiting QEMU, or NULL */
 	enum mirror_method mirror;
+	bool incremental;           /* only what the top images hold */
+	bool trust_backing;         /* with it: backing images are not compared */
 	bool fast;                  /* copy as fast as the machine can */
 	uint64_t bandwidth;         /* bytes/s in total, 0: no limit */
 	uint64_t downtime_limit_ms; /* 0: as QEMU has it */

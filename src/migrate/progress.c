@@ -61,13 +61,15 @@ int progress_sample_disks(struct migration *m, uint64_t *figure, struct err *err
 int progress_sample_ram(struct migration *m, uint64_t *figure, struct err *err)
 {
 	struct qmp_migration now;
-	struct progress item = {.name = "ram"};
+	struct progress items[] = {{.name = "ram"}, {.name = "disks"}};
 
 	if (qmp_migration_query(m->src.qmp, &now, err) < 0)
 		return -1;
-	item.total_bytes = now.total_bytes;
-	item.done_bytes = now.total_bytes - now.remaining_bytes;
-	*figure = now.transferred_bytes + now.remaining_bytes;
-	m->report->progress(m->report->arg, &item, 1);
+	items[0].total_bytes = now.total_bytes;
+	items[0].done_bytes = now.total_bytes - now.remaining_bytes;
+	items[1].total_bytes = now.disk_total_bytes;
+	items[1].done_bytes = now.disk_transferred_bytes;
+	*figure = now.transferred_bytes + now.remaining_bytes + now.disk_transferred_bytes;
+	m->report->progress(m->report->arg, items, m->in_stream ? 2 : 1);
 	return 0;
 }

@@ -127,6 +127,13 @@ void disconnect_ram(struct migration *m)
 	m->ram_fd = -1;
 }
 
+static enum qmp_stream stream_of(const struct migration *m)
+{
+	if (!m->in_stream)
+		return QMP_STREAM_RAM;
+	return m->opt->incremental ? QMP_STREAM_DISK_TOPS : QMP_STREAM_DISKS;
+}
+
 int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_status status;
@@ -140,7 +147,7 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 		return -1;
 	m->migrating = true;
 	m->ram_begun_ms = loop_now_ms();
-	if (qmp_migrate(m->src.qmp, RAM_FD_NAME, err) < 0)
+	if (qmp_migrate(m->src.qmp, RAM_FD_NAME, stream_of(m), err) < 0)
 		return -1;
 	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed, sample_ram,
 			   err) < 0)

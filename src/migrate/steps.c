@@ -7,6 +7,8 @@
  *    running guest on one image would be two writers.
  *  - migrate-incoming comes last before `migrate`: a QEMU can wait only once, so until
  *    then a failure leaves a destination that was there before as it was.
+ *  - Where no NBD server can be, the disks go in the stream of `ram` (the old way), and the
+ *    rows of the mirrors do not apply.
  *  - Nothing runs over there before `run`, the point of no return: destination QEMUs are
  *    made to wait for `cont` (step `hold`).
  */
@@ -43,9 +45,9 @@ static bool with_files_to_create(const struct migration *m)
 	return false;
 }
 
-static bool with_disks(const struct migration *m)
+static bool with_mirrors(const struct migration *m)
 {
-	return m->disks.count;
+	return m->disks.count && !m->in_stream;
 }
 
 static bool with_smaller_disks(const struct migration *m)
@@ -59,7 +61,7 @@ static bool with_smaller_disks(const struct migration *m)
 
 static bool with_later_sync(const struct migration *m)
 {
-	return m->disks.count && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
+	return with_mirrors(m) && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
 }
 
 static bool without_keep_source(const struct migration *m)
@@ -91,27 +93,27 @@ const struct step steps[] = {
 	STEP("hold", PHASE_PREPARE, ALWAYS, step_hold, UNDO(undo_hold),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "let the destination wait for us before it runs the guest"),
-	STEP("serve", PHASE_PREPARE, with_disks, step_serve, UNDO(undo_serve),
+	STEP("serve", PHASE_PREPARE, with_mirrors, step_serve, UNDO(undo_serve),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "start the NBD server on the destination"),
 	STEP("grow", PHASE_PREPARE, with_smaller_disks, step_grow,
 	     NO_UNDO("the file is the user's; what it held is replaced anyway, and larger does no harm"),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "grow the disks that are smaller over there"),
-	STEP("export", PHASE_PREPARE, with_disks, step_export, NO_UNDO("the exports go with the NBD server"),
+	STEP("export", PHASE_PREPARE, with_mirrors, step_export, NO_UNDO("the exports go with the NBD server"),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "export each disk, writable"),
 
 	STEP("settings", PHASE_PERFORM, ALWAYS, step_settings, UNDO(undo_settings),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "set the source's migration capabilities and limits"),
-	STEP("target", PHASE_PERFORM, with_disks, step_target, UNDO(undo_target),
+	STEP("target", PHASE_PERFORM, with_mirrors, step_target, UNDO(undo_target),
 	     connect_ms, ACTS, CANCELLABLE,
 	     "connect the source to each export"),
-	STEP("mirror", PHASE_PERFORM, with_disks, step_mirror, UNDO(undo_mirror),
+	STEP("mirror", PHASE_PERFORM, with_mirrors, step_mirror, UNDO(undo_mirror),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "start to mirror every disk"),
-	STEP("copy", PHASE_PERFORM, with_disks, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
+	STEP("copy", PHASE_PERFORM, with_mirrors, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "wait for the steady state of all disks"),
 	STEP("sync", PHASE_PERFORM, with_later_sync, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
@@ -124,7 +126,7 @@ const struct step steps[] = {
 	STEP("ram", PHASE_PERFORM, ALWAYS, step_ram, UNDO(undo_ram),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "send RAM, until the guest's CPUs are stopped for the switchover"),
-	STEP("detach", PHASE_PERFORM, with_disks, step_detach, NO_UNDO("the source's disks were complete all the time"),
+	STEP("detach", PHASE_PERFORM, with_mirrors, step_detach, NO_UNDO("the source's disks were complete all the time"),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "end the mirrors: both sides of every disk are equal now"),
 	STEP("switchover", PHASE_PERFORM, ALWAYS, step_switchover,

@@ -17,6 +17,7 @@ static const struct {
 	[QMP_BLOCK_EXPORT_ADD] = {COMMAND, "block-export-add"},
 	[QMP_NBD_SERVER_ADD] = {COMMAND, "nbd-server-add"},
 	[QMP_NBD_SERVER_START] = {COMMAND, "nbd-server-start"},
+	[QMP_NBD_SERVER_STOP] = {COMMAND, "nbd-server-stop"},
 	[QMP_BLOCKDEV_MIRROR] = {COMMAND, "blockdev-mirror"},
 	[QMP_DRIVE_MIRROR] = {COMMAND, "drive-mirror"},
 	[QMP_BLOCKDEV_ADD] = {COMMAND, "blockdev-add"},
@@ -31,6 +32,7 @@ static const struct {
 	[QMP_MIG_PAUSE] = {MIGRATION, "pause-before-switchover"},
 	[QMP_MIG_LATE_ACTIVATE] = {MIGRATION, "late-block-activate"},
 	[QMP_MIG_RETURN_PATH] = {MIGRATION, "return-path"},
+	[QMP_MIG_BLOCK] = {MIGRATION, "block"},
 };
 
 static void mark(struct qmp_caps *caps, enum cap_kind kind, const char *name)

@@ -17,6 +17,7 @@ enum qmp_cap {
 	QMP_BLOCK_EXPORT_ADD, /* 5.2 */
 	QMP_NBD_SERVER_ADD,   /* 1.3 */
 	QMP_NBD_SERVER_START, /* 1.3 */
+	QMP_NBD_SERVER_STOP,  /* 1.3 */
 	QMP_BLOCKDEV_MIRROR,  /* 2.6 */
 	QMP_DRIVE_MIRROR,     /* 1.3 */
 	QMP_BLOCKDEV_ADD,     /* 2.9 */
@@ -32,6 +33,7 @@ enum qmp_cap {
 	QMP_MIG_PAUSE,         /* pause-before-switchover, 2.11 */
 	QMP_MIG_LATE_ACTIVATE, /* late-block-activate, 3.0 */
 	QMP_MIG_RETURN_PATH,   /* 2.5 */
+	QMP_MIG_BLOCK,         /* block: disks in the stream (`migrate` blk, inc); 2.10 to 9.0 */
 	QMP_CAP_COUNT,
 };
 

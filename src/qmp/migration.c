@@ -67,12 +67,13 @@ int qmp_identity_query(struct qmp *qmp, struct qmp_identity *identity, struct er
 int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct err *err)
 {
 	_cleanup_json_ json_t *answer = NULL;
-	const json_t *ram, *reasons;
+	const json_t *ram, *disk, *reasons;
 
 	memset(migration, 0, sizeof(*migration));
 	if (qmp_call(qmp, "query-migrate", NULL, &answer, err) < 0)
 		return -1;
 	ram = json_object_get(answer, "ram");
+	disk = json_object_get(answer, "disk");
 	reasons = json_object_get(answer, "blocked-reasons");
 	/* A QEMU that listens has no status yet (seen on 7.2). */
 	migration->listening = json_array_size(json_object_get(answer, "socket-address")) > 0;
@@ -83,6 +84,8 @@ int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct
 	migration->total_bytes = qmp_u64(ram, "total");
 	migration->remaining_bytes = qmp_u64(ram, "remaining");
 	migration->transferred_bytes = qmp_u64(ram, "transferred");
+	migration->disk_total_bytes = qmp_u64(disk, "total");
+	migration->disk_transferred_bytes = qmp_u64(disk, "transferred");
 	migration->expected_downtime_ms = (int64_t)qmp_u64(answer, "expected-downtime");
 	migration->downtime_ms = (int64_t)qmp_u64(answer, "downtime");
 	return 0;
@@ -178,11 +181,14 @@ int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, struct 
 	return qmp_call(qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), NULL, err);
 }
 
-int qmp_migrate(struct qmp *qmp, const char *fd_name, struct err *err)
+int qmp_migrate(struct qmp *qmp, const char *fd_name, enum qmp_stream stream, struct err *err)
 {
 	_autofree_ char *uri = str_printf("fd:%s", fd_name);
+	json_t *args = json_pack("{s:s}", "uri", uri);
 
-	return qmp_call(qmp, "migrate", json_pack("{s:s}", "uri", uri), NULL, err);
+	if (stream != QMP_STREAM_RAM)
+		json_object_set_new(args, stream == QMP_STREAM_DISKS ? "blk" : "inc", json_true());
+	return qmp_call(qmp, "migrate", args, NULL, err);
 }
 
 int qmp_migrate_cancel(struct qmp *qmp, struct err *err)

@@ -45,6 +45,7 @@ struct qmp_migration {
 	char error[512];   /* error-desc */
 	char blocked[512]; /* the first of blocked-reasons */
 	uint64_t total_bytes, remaining_bytes, transferred_bytes; /* of RAM */
+	uint64_t disk_total_bytes, disk_transferred_bytes;        /* of disks in the stream */
 	int64_t expected_downtime_ms, downtime_ms;
 };
 
@@ -73,9 +74,16 @@ int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters,
 /* migrate-incoming tcp:@address:@port. */
 int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, struct err *err);
 
+/* What else goes in the stream besides RAM (QMP_MIG_BLOCK). */
+enum qmp_stream {
+	QMP_STREAM_RAM,
+	QMP_STREAM_DISKS,     /* blk: every writable drive, whole */
+	QMP_STREAM_DISK_TOPS, /* inc: of each drive only its top image */
+};
+
 /* migrate fd:@fd_name, a connection that QEMU was given by qmp_pass_fd(); returns once it has
  * begun. */
-int qmp_migrate(struct qmp *qmp, const char *fd_name, struct err *err);
+int qmp_migrate(struct qmp *qmp, const char *fd_name, enum qmp_stream stream, struct err *err);
 int qmp_migrate_cancel(struct qmp *qmp, struct err *err);
 
 /* migrate-continue out of pre-switchover. */

@@ -219,10 +219,75 @@ START_TEST(a_destination_without_an_nbd_server_is_refused)
 {
 	fake_move_begin(&f);
 	fake_qemu_cannot(&f.dst, "nbd-server-start");
-	refused_for("destination: this QEMU has no NBD server");
+	refused_for("destination: its QEMU has no NBD server; nor can the disks go the old way");
 	fake_move_begin(&f);
 	fake_qemu_cannot(&f.dst, "late-block-activate");
 	refused_for("destination: this QEMU has no late-block-activate");
+}
+END_TEST
+
+/* Both sides' drives as the old way wants them. */
+static void begin_old_way(void)
+{
+	fake_move_begin(&f);
+	for (int dst = 0; dst < 2; dst++) {
+		struct fake_qemu *q = dst ? &f.dst : &f.src;
+
+		q->drives[1].device = "data";
+		json_object_set_new(q->capabilities, "block", json_false());
+		json_object_set_new(json_object_get(q->at_start, "capabilities"), "block",
+				    json_false());
+	}
+	fake_qemu_cannot(&f.dst, "nbd-server-start");
+}
+
+START_TEST(the_old_way_is_taken_where_nbd_is_missing)
+{
+	begin_old_way();
+	fake_move_check(&f);
+	ck_assert_ok(f.ret, &f.err);
+	ck_assert(f.m->in_stream);
+	ck_assert_has(f.notes, "the old way");
+	ck_assert_has(f.notes, "destination: its QEMU has no NBD server");
+	only_asked();
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(what_stands_against_the_old_way_is_told)
+{
+	static const char *const disks[] = {"virtio0", NULL};
+
+	begin_old_way();
+	f.src.drives[1].device = f.dst.drives[1].device = "";
+	refused_for("disk data is a -blockdev");
+	begin_old_way();
+	f.dst.drives[1].device = "other";
+	refused_for("disk data has another name on destination");
+	begin_old_way();
+	f.opt.disks = disks;
+	refused_for("QEMU would copy data, too");
+	begin_old_way();
+	fake_qemu_cannot(&f.src, "block");
+	refused_for("the source's QEMU has no block migration");
+	begin_old_way();
+	f.dst.drives[1].size = 1 << 20;
+	refused_for("smaller on destination");
+}
+END_TEST
+
+START_TEST(the_old_way_can_be_asked_for)
+{
+	fake_move_begin(&f);
+	f.opt.mirror = MIRROR_NONE;
+	refused_for(
+		"--mirror=none: the disks cannot go the old way: the source's QEMU has no block");
+	begin_old_way();
+	f.opt.mirror = MIRROR_NONE;
+	accepted();
+	begin_old_way();
+	f.opt.mirror = MIRROR_DRIVE; /* no other way instead of the one that was asked for */
+	refused_for("destination: its QEMU has no NBD server");
 }
 END_TEST
 
@@ -606,6 +671,9 @@ int main(void)
 		a_destination_that_listens_already_is_refused,
 		exports_that_are_there_are_refused,
 		a_destination_without_an_nbd_server_is_refused,
+		the_old_way_is_taken_where_nbd_is_missing,
+		what_stands_against_the_old_way_is_told,
+		the_old_way_can_be_asked_for,
 		a_disk_without_counterpart_is_refused,
 		a_counterpart_without_medium_is_refused,
 		a_read_only_counterpart_is_refused,

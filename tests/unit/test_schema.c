@@ -8,6 +8,7 @@
 #include "qmp/block.h"
 #include "qmp/call.h"
 #include "qmp/drives.h"
+#include "qmp/machine.h"
 #include "qmp/migration.h"
 #include "unit.h"
 
@@ -204,6 +205,9 @@ static void begin(void)
 		"query-commands",
 		"getfd",
 		"closefd",
+		"query-memory-size-summary",
+		"query-cpus-fast",
+		"blockdev-set-active",
 	};
 	struct stream *stream;
 
@@ -304,7 +308,7 @@ static void say_migration(void)
 
 	ck_assert_ok(qmp_migration_query(qmp, &migration, &err), &err);
 	ck_assert_ok(qmp_capability_get(qmp, "events", &on, &err), &err);
-	for (int cap = QMP_MIG_EVENTS; cap < QMP_CAP_COUNT; cap++) {
+	for (int cap = QMP_MIG_EVENTS; cap < QMP_MIG_BLOCK; cap++) {
 		ck_assert_ok(qmp_capability_set(qmp, qmp_cap_name(cap), true, &err), &err);
 		ck_assert_ok(qmp_capability_set(qmp, qmp_cap_name(cap), false, &err), &err);
 	}
@@ -313,7 +317,7 @@ static void say_migration(void)
 	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 65535, &err), &err);
 	ck_assert_ok(qmp_pass_fd(qmp, "f", 0, &err), &err);
 	qmp_drop_fd(qmp, "f");
-	ck_assert_ok(qmp_migrate(qmp, "f", &err), &err);
+	ck_assert_ok(qmp_migrate(qmp, "f", QMP_STREAM_RAM, &err), &err);
 	ck_assert_ok(qmp_migrate_cancel(qmp, &err), &err);
 	ck_assert_ok(qmp_finish(qmp_migrate_continue_send(qmp), &err), &err);
 }
@@ -321,6 +325,7 @@ static void say_migration(void)
 static void say_everything(const struct qmp_caps *caps)
 {
 	struct qmp_drives drives;
+	struct qmp_machine machine;
 	struct qmp_caps unused;
 
 	say_block(caps);
@@ -329,8 +334,15 @@ static void say_everything(const struct qmp_caps *caps)
 	say_mirrors(caps);
 	if (qmp_can(caps, QMP_BLOCK_JOB_CHANGE))
 		ck_assert_ok(qmp_job_write_blocking(qmp, "j", &err), &err);
+	if (qmp_can(caps, QMP_SET_ACTIVE))
+		ck_assert_ok(qmp_nodes_activate(qmp, &err), &err);
 	say_run_state();
 	say_migration();
+	if (qmp_can(caps, QMP_MIG_BLOCK)) {
+		ck_assert_ok(qmp_migrate(qmp, "f", QMP_STREAM_DISKS, &err), &err);
+		ck_assert_ok(qmp_migrate(qmp, "f", QMP_STREAM_DISK_TOPS, &err), &err);
+	}
+	ck_assert_ok(qmp_machine_query(qmp, &machine, &err), &err);
 	ck_assert_ok(qmp_drives_query(qmp, &drives, &err), &err);
 	ck_assert_ok(qmp_caps_query(qmp, &unused, &err), &err);
 	qmp_drives_deinit(&drives);
@@ -426,11 +438,11 @@ START_TEST(what_a_qemu_can_is_seen)
 {
 	static const struct {
 		const char *version;
-		bool change;
+		bool change, set_active, block;
 	} wanted[] = {
-		{"7.2", false},
-		{"10.0", true},
-		{"11.1", true},
+		{"7.2", false, false, true},
+		{"10.0", true, true, false},
+		{"11.1", true, true, false},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(wanted); i++) {
@@ -440,8 +452,11 @@ START_TEST(what_a_qemu_can_is_seen)
 		load(wanted[i].version);
 		query_caps(&caps);
 		ck_assert_int_eq(qmp_can(&caps, QMP_BLOCK_JOB_CHANGE), wanted[i].change);
+		ck_assert_int_eq(qmp_can(&caps, QMP_SET_ACTIVE), wanted[i].set_active);
+		ck_assert_int_eq(qmp_can(&caps, QMP_MIG_BLOCK), wanted[i].block);
 		for (int cap = 0; cap < QMP_CAP_COUNT; cap++)
-			if (cap != QMP_BLOCK_JOB_CHANGE)
+			if (cap != QMP_BLOCK_JOB_CHANGE && cap != QMP_SET_ACTIVE &&
+			    cap != QMP_MIG_BLOCK)
 				ck_assert_msg(qmp_can(&caps, cap), "%s: %s", wanted[i].version,
 					      qmp_cap_name(cap));
 		json_decref(schema);
@@ -513,7 +528,7 @@ START_TEST(an_ipv6_address_has_brackets_in_a_uri_only)
 	sent("nbd-server-start",
 	     "{\"addr\": {\"type\": \"inet\", \"data\": {\"host\": \"fd00::1\", "
 	     "\"port\": \"5\"}}}");
-	ck_assert_ok(qmp_migrate(qmp, "f", &err), &err);
+	ck_assert_ok(qmp_migrate(qmp, "f", QMP_STREAM_RAM, &err), &err);
 	sent("migrate", "{\"uri\": \"fd:f\"}");
 	end();
 }

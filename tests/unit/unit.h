@@ -30,7 +30,7 @@ static inline int unit_run(const char *name, const TTest *const *tests, size_t c
 	for (size_t i = 0; i < count; i++) {
 		TCase *tcase = tcase_create(tests[i]->name);
 
-		tcase_set_timeout(tcase, 60);
+		tcase_set_timeout(tcase, 300);
 		tcase_add_test(tcase, tests[i]);
 		suite_add_tcase(suite, tcase);
 	}
