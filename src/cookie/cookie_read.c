@@ -72,8 +72,8 @@ static int read_root(xmlNode *root, struct cookie *cookie, struct parts *parts, 
 {
 	if (!document_is(root, NULL, COOKIE_ROOT))
 		return err_set(err, ERR_REFUSED,
-			       "its document element is <%.200s>, not <" COOKIE_ROOT ">",
-			       (const char *)root->name);
+			       "its document element is <%.200s>%s, not <" COOKIE_ROOT ">",
+			       (const char *)root->name, root->ns ? " in a namespace" : "");
 	for (xmlNode *node = root->children; node; node = node->next)
 		if (read_child(node, cookie, parts, err) < 0)
 			return -1;

@@ -279,6 +279,10 @@ START_TEST(what_would_be_refused_is_not_written)
 	first.uuid = uuid;
 	first.id = NULL;
 	not_written("cookie: vmferry: no id");
+	first.id = worse;
+	not_written("cookie: vmferry: id /srv/?.img has control characters in it, or is not UTF-8");
+	first.name = bad;
+	not_written("cookie: name /srv/ ?.img has control characters in it, or is not UTF-8");
 }
 END_TEST
 

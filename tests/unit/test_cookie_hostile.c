@@ -75,7 +75,8 @@ START_TEST(another_document_element_is_refused)
 {
 	refused("<domain/>", "cookie: its document element is <domain>, not <qemu-migration>");
 	refused("<qemu-migration xmlns='urn:x'/>",
-		"cookie: its document element is <qemu-migration>, not <qemu-migration>");
+		"cookie: its document element is <qemu-migration> in a namespace, not "
+		"<qemu-migration>");
 }
 END_TEST
 
