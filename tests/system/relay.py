@@ -65,7 +65,9 @@ class Disguise:
     def to_qemu(self, line):
         """The line as QEMU gets it, and whether descriptors go along."""
         message = parse(line)
-        if "exec-oob" in message:  # answered out of order, and no list is asked for so
+        # An empty line is not answered; what is out of band comes out of order, and no list
+        # is asked for so.
+        if not line.strip() or "exec-oob" in message:
             return line, False
         command = message.get("execute")
         self._asked.append(command)
