@@ -314,7 +314,7 @@ bool out_finish(struct out *out, int timeout_ms)
 
 	while (pending(out) && loop_now_ms() < until_ms)
 		if (!write_turn(out))
-			poll(NULL, 0, RETRY_MS);
+			poll(NULL, 0, RETRY_MS); /* the loop's timer, for the loop may be gone */
 	go_on(out);
 	return !pending(out);
 }
