@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/str.h"
+
 static void on_writable(void *arg, short revents)
 {
 	(void)revents;
@@ -81,4 +83,52 @@ void tcp_quickack(int fd)
 	int on = 1;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+}
+
+static char *numeric(const struct sockaddr *address, socklen_t len, struct err *err)
+{
+	char text[INET6_ADDRSTRLEN + 20];
+
+	if (getnameinfo(address, len, text, sizeof(text), NULL, 0, NI_NUMERICHOST) != 0) {
+		err_set(err, ERR_FAILED, "this host's address cannot be read");
+		return NULL;
+	}
+	return str_dup(text);
+}
+
+/* connect(2) of a UDP socket only chooses the route, and with it our address. */
+static char *local_address_to(const struct addrinfo *to, struct err *err)
+{
+	struct sockaddr_storage own;
+	socklen_t len = sizeof(own);
+	int fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char *address = NULL;
+
+	if (fd < 0 || connect(fd, to->ai_addr, to->ai_addrlen) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&own, &len) < 0)
+		err_errno(err, errno, "no route");
+	else
+		address = numeric((struct sockaddr *)&own, len, err);
+	if (fd >= 0)
+		close(fd);
+	return address;
+}
+
+char *tcp_local_address(const char *host, struct err *err)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM};
+	struct addrinfo *found = NULL;
+	int result = getaddrinfo(host, "9", &hints, &found);
+	char *address = NULL;
+
+	if (result != 0) {
+		err_set(err, ERR_FAILED, "%s: %s", host, gai_strerror(result));
+		return NULL;
+	}
+	for (const struct addrinfo *a = found; a && !address; a = a->ai_next)
+		address = local_address_to(a, err);
+	freeaddrinfo(found);
+	if (!address)
+		err_wrap(err, "%s", host);
+	return address;
 }

@@ -13,6 +13,11 @@
 int tcp_connect(struct loop *loop, const char *address, int port, int64_t timeout_ms,
 		struct err *err);
 
+/* The numeric address of this host from which @host, a name or an address, is reached; the
+ * caller's to free. Nothing is sent there; its name is looked up (getaddrinfo(3), which has
+ * the resolver's own deadlines). NULL with @err. */
+char *tcp_local_address(const char *host, struct err *err);
+
 /* Lets the next segments that come in on @fd be acknowledged at once (TCP_QUICKACK, tcp(7);
  * the kernel falls back by itself after a while). */
 void tcp_quickack(int fd);

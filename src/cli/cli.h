@@ -24,12 +24,35 @@ enum verbosity {
 	VERBOSE,
 };
 
+/* Which commands an option is for, and what stands behind it on the command line. */
+enum command_bit {
+	FOR_MIGRATE = 1 << 0, /* and check */
+	FOR_BEGIN = 1 << 1,
+	FOR_PREPARE = 1 << 2,
+	FOR_PERFORM = 1 << 3,
+	FOR_FINISH = 1 << 4,
+	FOR_CONFIRM = 1 << 5,
+	FOR_ALL = (1 << 6) - 1,
+};
+
+/* A command: its words, and what it does. Returns an enum exit_code. */
+struct cmdline;
+struct command {
+	const char *name;
+	const char *summary;
+	enum command_bit bit;
+	const char *operands; /* for --help */
+	int (*run)(struct cmdline *cmd);
+};
+
 /* A parsed command line. */
 struct cmdline {
+	const struct command *command;
 	struct options options;
 	const char **disks, **maps; /* behind options.disks, options.maps */
 	bool json;
-	bool only_check; /* the command is `check` */
+	bool only_check;       /* the command is `check` */
+	bool cookie_on_stdout; /* so --json goes to stderr */
 	enum verbosity verbosity;
 	bool help, version;
 	struct {
@@ -38,22 +61,21 @@ struct cmdline {
 	} words; /* strings owned here, pointed to by options */
 };
 
-/* Parses the arguments of one command, `argv[0]` being its name. ERR_USAGE on error. */
-int cmdline_parse(struct cmdline *cmd, int argc, const char **argv, struct err *err);
+/* Parses the arguments of @command, `argv[0]` being its name. ERR_USAGE on error. */
+int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, const char **argv,
+		  struct err *err);
 void cmdline_deinit(struct cmdline *cmd);
 
-/* Prints the options of `vmferry @command`. */
-void cmdline_help(const char *command, const char *summary);
-
-/* A command: its words, and what it does. Returns an enum exit_code. */
-struct command {
-	const char *name;
-	const char *summary;
-	int (*run)(struct cmdline *cmd);
-};
+/* Prints the operands and options of @command. */
+void cmdline_help(const struct command *command);
 
 extern const struct command command_migrate;
 extern const struct command command_check;
+extern const struct command command_begin;
+extern const struct command command_prepare;
+extern const struct command command_perform;
+extern const struct command command_finish;
+extern const struct command command_confirm;
 
 /* The exit code for how a migration ended; @err NULL: well. */
 int exit_code_of(const struct migration *m, const struct err *err);

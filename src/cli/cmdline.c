@@ -15,6 +15,7 @@ struct row {
 	const char *name;
 	char letter;
 	const char *arg; /* its name in --help; NULL for a flag */
+	int commands;    /* of enum command_bit */
 	int (*take)(struct cmdline *cmd, const char *arg, struct err *err);
 	const char *help;
 };
@@ -220,44 +221,51 @@ static int take_help(struct cmdline *cmd, const char *arg, struct err *err)
 }
 
 static const struct row rows[] = {
-	{"disk", 0, "NAME[=PATH]", take_disk,
+	{"disk", 0, "NAME[=PATH]", FOR_MIGRATE | FOR_BEGIN | FOR_PREPARE, take_disk,
 	 "move this disk (and only those named so); its path over there. Repeatable"},
-	{"map", 0, "SRC=DST", take_map,
+	{"map", 0, "SRC=DST", FOR_MIGRATE | FOR_PREPARE, take_map,
 	 "paths that begin with SRC here begin with DST over there. Repeatable"},
-	{"start", 0, "COMMAND", take_start, "run COMMAND over there to start the waiting QEMU"},
-	{"mirror", 0, "METHOD", take_mirror,
+	{"start", 0, "COMMAND", FOR_MIGRATE | FOR_PREPARE, take_start,
+	 "run COMMAND over there to start the waiting QEMU"},
+	{"mirror", 0, "METHOD", FOR_MIGRATE | FOR_BEGIN | FOR_PREPARE | FOR_PERFORM, take_mirror,
 	 "auto, blockdev or drive (blockdev-mirror, drive-mirror); none: the old way, `migrate` "
 	 "blk"},
-	{"fast", 0, NULL, take_fast, "copy as fast as the machine can, at the guest's cost"},
-	{"bandwidth", 0, "RATE", take_bandwidth,
+	{"fast", 0, NULL, FOR_MIGRATE | FOR_PERFORM, take_fast,
+	 "copy as fast as the machine can, at the guest's cost"},
+	{"bandwidth", 0, "RATE", FOR_MIGRATE | FOR_PERFORM, take_bandwidth,
 	 "bytes a second for disks and RAM together; k, M, G"},
-	{"downtime-limit", 0, "MS", take_downtime_limit,
+	{"downtime-limit", 0, "MS", FOR_MIGRATE | FOR_PERFORM, take_downtime_limit,
 	 "how long RAM may keep the guest stopped (QEMU's downtime-limit)"},
-	{"data-address", 0, "ADDR", take_data_address,
+	{"data-address", 0, "ADDR", FOR_MIGRATE | FOR_PREPARE, take_data_address,
 	 "the destination's address for disks and RAM (default: the one SSH reached)"},
-	{"ports", 0, "LOW-HIGH", take_ports,
+	{"ports", 0, "LOW-HIGH", FOR_MIGRATE | FOR_PREPARE, take_ports,
 	 "ports of the destination for disks and RAM (default: 49152-49215)"},
-	{"keep-source", 0, NULL, take_keep_source, "leave the source's QEMU, stopped"},
-	{"timeout", 0, "WHAT=SECONDS", take_timeout,
+	{"keep-source", 0, NULL, FOR_MIGRATE | FOR_CONFIRM, take_keep_source,
+	 "leave the source's QEMU, stopped"},
+	{"timeout", 0, "WHAT=SECONDS", FOR_ALL, take_timeout,
 	 "deadline of connect (10), answer (30), start (60), stall (60), switchover (15). "
 	 "Repeatable"},
-	{"identity", 'i', "FILE", take_identity, "SSH: use only this private key"},
-	{"ssh-config", 'F', "FILE", take_config, "SSH: an ssh_config(5)"},
-	{"known-hosts", 0, "FILE", take_known_hosts, "SSH: the only file with known host keys"},
-	{"json", 0, NULL, take_json, "one JSON object a line on stdout"},
-	{"quiet", 'q', NULL, take_quiet, "errors only"},
-	{"verbose", 'v', NULL, take_verbose, "every QMP line"},
-	{"help", 'h', NULL, take_help, "show these options"},
+	{"identity", 'i', "FILE", FOR_MIGRATE, take_identity, "SSH: use only this private key"},
+	{"ssh-config", 'F', "FILE", FOR_MIGRATE, take_config, "SSH: an ssh_config(5)"},
+	{"known-hosts", 0, "FILE", FOR_MIGRATE, take_known_hosts,
+	 "SSH: the only file with known host keys"},
+	{"json", 0, NULL, FOR_ALL, take_json, "one JSON object a line on stdout"},
+	{"quiet", 'q', NULL, FOR_ALL, take_quiet, "errors only"},
+	{"verbose", 'v', NULL, FOR_ALL, take_verbose, "every QMP line"},
+	{"help", 'h', NULL, FOR_ALL, take_help, "show these options"},
 };
 
 #define ROWS_COUNT (sizeof(rows) / sizeof(rows[0]))
 
-/* popt's form of the table; an option's val is its row + 1. */
-static void to_popt(struct poptOption *table)
+/* popt's form of the table; an option's val is its row + 1. @commands: only the options of
+ * these. */
+static void to_popt(struct poptOption *table, int commands)
 {
 	memset(table, 0, (ROWS_COUNT + 1) * sizeof(*table));
-	for (size_t i = 0; i < ROWS_COUNT; i++)
-		table[i] = (struct poptOption){
+	for (size_t i = 0; i < ROWS_COUNT; i++) {
+		if (!(rows[i].commands & commands))
+			continue;
+		*table++ = (struct poptOption){
 			.longName = rows[i].name,
 			.shortName = rows[i].letter,
 			.argInfo = rows[i].arg ? POPT_ARG_STRING : POPT_ARG_NONE,
@@ -265,6 +273,7 @@ static void to_popt(struct poptOption *table)
 			.descrip = rows[i].help,
 			.argDescrip = rows[i].arg,
 		};
+	}
 }
 
 /* popt's strings end with its context: keep them here. */
@@ -283,6 +292,11 @@ static int take_options(struct cmdline *cmd, poptContext popt, struct err *err)
 		char *arg = poptGetOptArg(popt);
 		const char *kept = arg ? keep(cmd, arg) : NULL;
 
+		if (!(rows[row - 1].commands & cmd->command->bit))
+			return err_set(err, ERR_USAGE,
+				       "--%s is no option of %s; \"vmferry %s --help\" "
+				       "shows those",
+				       rows[row - 1].name, cmd->command->name, cmd->command->name);
 		if (rows[row - 1].take(cmd, kept, err) < 0)
 			return -1;
 	}
@@ -292,19 +306,30 @@ static int take_options(struct cmdline *cmd, poptContext popt, struct err *err)
 	return 0;
 }
 
-static int take_operands(struct cmdline *cmd, poptContext popt, struct err *err)
+static int take_source(struct cmdline *cmd, poptContext popt, struct err *err)
+{
+	const char *source = poptGetArg(popt);
+
+	if (!source)
+		return err_set(err, ERR_USAGE, "SOURCE is missing");
+	cmd->options.source = keep(cmd, str_dup(source));
+	return 0;
+}
+
+/* prepare and finish run where the destination is: there it is a path. */
+static int take_destination(struct cmdline *cmd, poptContext popt, struct err *err)
 {
 	struct options *opt = &cmd->options;
-	const char *source = poptGetArg(popt), *destination = poptGetArg(popt);
+	const char *destination = poptGetArg(popt);
 
-	if (cmd->help)
-		return 0;
-	if (!source || !destination)
-		return err_set(err, ERR_USAGE, "%s is missing", source ? "DESTINATION" : "SOURCE");
-	if (poptPeekArg(popt))
-		return err_set(err, ERR_USAGE, "\"%s\" is one argument too many",
-			       poptPeekArg(popt));
-	opt->source = keep(cmd, str_dup(source));
+	if (!destination)
+		return err_set(err, ERR_USAGE, "DESTINATION is missing");
+	if (cmd->command->bit != FOR_MIGRATE && *destination != '/')
+		return err_set(
+			err, ERR_USAGE,
+			"destination \"%s\": %s runs on the destination's host and takes the "
+			"path of its monitor there, /path/qmp.sock",
+			destination, cmd->command->name);
 	if (destination_parse(destination, &opt->dst, err) < 0)
 		return -1;
 	opt->ssh.host = opt->dst.host;
@@ -312,6 +337,24 @@ static int take_operands(struct cmdline *cmd, poptContext popt, struct err *err)
 	opt->ssh.port = opt->dst.port;
 	opt->ssh.connect_timeout_ms = opt->timeouts.connect_ms;
 	opt->ssh.answer_timeout_ms = opt->timeouts.answer_ms;
+	return 0;
+}
+
+static int take_operands(struct cmdline *cmd, poptContext popt, struct err *err)
+{
+	int bit = cmd->command->bit;
+
+	if (cmd->help)
+		return 0;
+	if ((bit & (FOR_MIGRATE | FOR_BEGIN | FOR_PERFORM | FOR_CONFIRM)) &&
+	    take_source(cmd, popt, err) < 0)
+		return -1;
+	if ((bit & (FOR_MIGRATE | FOR_PREPARE | FOR_FINISH)) &&
+	    take_destination(cmd, popt, err) < 0)
+		return -1;
+	if (poptPeekArg(popt))
+		return err_set(err, ERR_USAGE, "\"%s\" is one argument too many",
+			       poptPeekArg(popt));
 	return 0;
 }
 
@@ -329,14 +372,16 @@ static void set_defaults(struct cmdline *cmd)
 	};
 }
 
-int cmdline_parse(struct cmdline *cmd, int argc, const char **argv, struct err *err)
+int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, const char **argv,
+		  struct err *err)
 {
 	struct poptOption table[ROWS_COUNT + 1];
 	poptContext popt;
 	int ret;
 
 	set_defaults(cmd);
-	to_popt(table);
+	cmd->command = command;
+	to_popt(table, FOR_ALL);
 	popt = poptGetContext("vmferry", argc, argv, table, 0);
 	ret = take_options(cmd, popt, err);
 	if (ret == 0)
@@ -355,17 +400,18 @@ void cmdline_deinit(struct cmdline *cmd)
 	destination_deinit(&cmd->options.dst);
 }
 
-void cmdline_help(const char *command, const char *summary)
+void cmdline_help(const struct command *command)
 {
 	struct poptOption table[ROWS_COUNT + 1];
 	const char *argv[] = {"vmferry", NULL};
 	poptContext popt;
 
-	to_popt(table);
-	printf("vmferry %s: %s\n\n", command, summary);
+	to_popt(table, command->bit);
+	printf("vmferry %s: %s\n\n", command->name, command->summary);
 	fflush(stdout);
 	popt = poptGetContext("vmferry", 1, argv, table, 0);
-	_autofree_ char *operands = str_printf("%s [OPTION...] SOURCE DESTINATION", command);
+	_autofree_ char *operands =
+		str_printf("%s [OPTION...] %s", command->name, command->operands);
 	poptSetOtherOptionHelp(popt, operands);
 	poptPrintHelp(popt, stdout, 0);
 	poptFreeContext(popt);

@@ -55,11 +55,15 @@ static int run_check(struct cmdline *cmd)
 const struct command command_migrate = {
 	.name = "migrate",
 	.summary = "move a running guest with its disks",
+	.bit = FOR_MIGRATE,
+	.operands = "SOURCE DESTINATION",
 	.run = run_migrate,
 };
 
 const struct command command_check = {
 	.name = "check",
 	.summary = "show what migrate would do, and every objection; change nothing",
+	.bit = FOR_MIGRATE,
+	.operands = "SOURCE DESTINATION",
 	.run = run_check,
 };

@@ -5,25 +5,27 @@
 #include "cli/cli.h"
 
 static const struct command *const commands[] = {
-	&command_migrate,
-	&command_check,
+	&command_migrate, &command_check,  &command_begin,   &command_prepare,
+	&command_perform, &command_finish, &command_confirm,
 };
 
 #define COMMANDS_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 static void print_usage(FILE *out)
 {
-	fprintf(out, "Usage: vmferry COMMAND [OPTION...] SOURCE DESTINATION\n"
+	fprintf(out, "Usage: vmferry COMMAND [OPTION...] OPERAND...\n"
 		     "\n"
 		     "Moves a running QEMU guest with its local disks to another host.\n"
 		     "\n"
 		     "SOURCE is the QMP socket of the guest's QEMU on this host; DESTINATION is\n"
 		     "[user@]host:/path/qmp.sock, ssh://[user@]host[:port]/path/qmp.sock, or\n"
-		     "/path/qmp.sock for a QEMU on this host.\n"
+		     "/path/qmp.sock for a QEMU on this host. begin to confirm are the same move\n"
+		     "cut in five, each on its own host, with a cookie between them.\n"
 		     "\n"
 		     "Commands:\n");
 	for (size_t i = 0; i < COMMANDS_COUNT; i++)
-		fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+		fprintf(out, "  %-8s%-20s%s\n", commands[i]->name, commands[i]->operands,
+			commands[i]->summary);
 	fprintf(out, "\n"
 		     "vmferry COMMAND --help shows the options; vmferry --version the version.\n");
 }
@@ -48,10 +50,10 @@ static int run_command(const struct command *command, int argc, const char **arg
 	struct err err;
 	int code;
 
-	if (cmdline_parse(&cmd, argc, argv, &err) < 0) {
+	if (cmdline_parse(&cmd, command, argc, argv, &err) < 0) {
 		code = usage_error(err.text);
 	} else if (cmd.help) {
-		cmdline_help(command->name, command->summary);
+		cmdline_help(command);
 		code = EXIT_DONE;
 	} else {
 		code = command->run(&cmd);

@@ -178,7 +178,7 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 	add_string(&b, "result", names[code]);
 	add_number(&b, "exit_code", code);
 	add_string(&b, "error", err ? err->text : NULL);
-	if (m->switched && m->was_running)
+	if (m->switched && m->was_running && !m->by_hand)
 		add_number(&b, "stopped_ms", m->resumed_ms - m->stopped_ms);
 	print_line(out, OUT_MESSAGE, &b);
 }
@@ -196,7 +196,7 @@ struct show *show_json_new(const struct cmdline *cmd, struct loop *loop)
 {
 	struct show_json *j = mem_zalloc(1, sizeof(*j));
 
-	j->out = out_new(loop, STDOUT_FILENO, tell_lost);
+	j->out = out_new(loop, cmd->cookie_on_stdout ? STDERR_FILENO : STDOUT_FILENO, tell_lost);
 	j->show = (struct show){
 		.report = {.step = on_step,
 			   .progress = on_progress,

@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "cli/show.h"
+#include "cli/words.h"
 
 #define PLAIN_EVERY_MS 5000
 
@@ -206,51 +207,12 @@ static void say_all(struct show_text *t, const char *prefix, const struct proble
 	}
 }
 
-/* How the guest is called in a sentence: its name, else its monitor. */
-static const char *guest_of(const struct migration *m)
+/* Takes @text over; NULL says nothing. */
+static void say_text(struct show_text *t, char *text)
 {
-	return m->guest.name[0] ? m->guest.name : m->opt->source;
-}
-
-static void say_done(struct show_text *t, const struct migration *m)
-{
-	_autofree_ char *text = NULL;
-
-	if (!m->switched || t->verbosity == QUIET)
-		return;
-	if (m->was_running)
-		text = str_printf("done: %s runs on %s; it was stopped for %" PRId64
-				  " ms, the move took %.1f s",
-				  guest_of(m), m->dst.name, m->resumed_ms - m->stopped_ms,
-				  (double)(loop_now_ms() - t->begun_ms) / 1000);
-	else
-		text = str_printf("done: %s is on %s, paused as it was; the move took %.1f s",
-				  guest_of(m), m->dst.name,
-				  (double)(loop_now_ms() - t->begun_ms) / 1000);
-	say(t, text);
-}
-
-static void say_error(struct show_text *t, const struct migration *m, const struct err *err,
-		      int code)
-{
-	_autofree_ char *text = NULL;
-
-	if (code == EXIT_REFUSED)
-		text = str_printf("%s: refused, nothing was changed (%zu objection%s)", guest_of(m),
-				  m->problems.count, m->problems.count == 1 ? "" : "s");
-	else if (m->switched)
-		text = str_printf("%s: LOOK AT THIS: %s", guest_of(m), err->text);
-	else if (code == EXIT_HUMAN)
-		text = str_printf(
-			"%s: LOOK AT THIS: %s; %s, but what is said above was left behind",
-			guest_of(m), err->text,
-			m->migrating || m->source_lost
-				? "whether the guest runs on the source was not seen"
-				: "undone, the guest is on the source as before");
-	else
-		text = str_printf("%s: %s; undone, the guest is on the source as before",
-				  guest_of(m), err->text);
-	say(t, text);
+	if (text)
+		say(t, text);
+	free(text);
 }
 
 static void on_end(struct show *show, const struct migration *m, const struct err *err, int code)
@@ -263,9 +225,9 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 	say_all(t, "left behind: ", &m->left_behind);
 	say_all(t, "seen: ", &m->seen);
 	if (err)
-		say_error(t, m, err, code);
-	else
-		say_done(t, m);
+		say_text(t, words_failed(m, err, code));
+	else if (t->verbosity != QUIET)
+		say_text(t, words_done(m, loop_now_ms() - t->begun_ms));
 }
 
 static void on_free(struct show *show)

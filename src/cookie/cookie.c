@@ -11,6 +11,12 @@ void cookie_free_disks(struct cookie_disk *disks, size_t count)
 	free(disks);
 }
 
+void cookie_disk_copy(struct cookie_disk *to, const struct cookie_disk *from)
+{
+	*to = *from;
+	field_copy_texts(field_disk(), to);
+}
+
 void cookie_deinit(struct cookie *cookie)
 {
 	field_deinit(field_guest(), cookie);

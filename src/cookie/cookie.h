@@ -55,7 +55,8 @@ struct cookie_disk {
 	uint64_t allocated;         /* bytes that its image takes of the source's disk */
 	uint64_t cluster_size;      /* bytes, of a qcow2; a power of two, 512 to 2 MiB */
 	char *compat;               /* of a qcow2, "0.10" or "1.1" */
-	char *backing;         /* --incremental: SHA-256 of its backing image's contents, or NULL */
+	char *storage; /* what tells whether both hosts share it; see look_host.c, or NULL */
+	char *backing; /* --incremental: SHA-256 of its backing image's contents, or NULL */
 	uint64_t backing_size; /* bytes, the virtual size of that */
 	uint32_t mode;         /* permission bits of the source's file */
 	char *export;          /* prepare's: the NBD export it is to be mirrored to */
@@ -78,9 +79,11 @@ struct cookie {
 	bool vmferry;              /* they are there */
 	char *id;                  /* of this migration: 32 hex digits, drawn by begin */
 	enum cookie_method method; /* COOKIE_NBD when not vmferry's */
+	bool stream;               /* begin's: the source could take the old way */
 	bool incremental;          /* only the top image of each disk */
 	bool failed;               /* the phase failed: whoever reads it takes back what it did */
 	char *reason;              /* of a failure, for people */
+	bool completed;            /* perform's, finish's: the source has handed the guest over */
 	bool was_running;          /* perform's: the guest ran when it was stopped */
 	char *address;             /* prepare's: where the destination listens; numeric */
 	int ram_port;              /* prepare's; 0: none */
@@ -113,6 +116,9 @@ int cookie_read(struct cookie *cookie, const char *text, size_t len, struct err 
  *     `nbd_port`, perform's has -1; finish's cookie has no <nbd>, nor has one of a prepare
  *     that failed before it had a port. */
 char *cookie_write(const struct cookie *cookie, struct err *err);
+
+/* Fills @to, which holds nothing yet, with a copy of @from. */
+void cookie_disk_copy(struct cookie_disk *to, const struct cookie_disk *from);
 
 /* {0} is accepted. */
 void cookie_deinit(struct cookie *cookie);

@@ -48,9 +48,11 @@ static const struct field vmferry[] = {
 	{"phase", IN_COOKIE(phase), WORD(phases), .required = true},
 	{"id", IN_COOKIE(id), TEXT, .check = text_id, .required = true},
 	{"method", IN_COOKIE(method), WORD(methods), .required = true},
+	{"stream", IN_COOKIE(stream), WORD(flags)},
 	{"incremental", IN_COOKIE(incremental), WORD(flags)},
 	{"failed", IN_COOKIE(failed), WORD(flags)},
 	{"reason", IN_COOKIE(reason), TEXT},
+	{"completed", IN_COOKIE(completed), WORD(flags)},
 	{"was-running", IN_COOKIE(was_running), WORD(flags)},
 	{"address", IN_COOKIE(address), TEXT, .check = text_address},
 	{"ram-port", IN_COOKIE(ram_port), NUMBER(1, UINT16_MAX)},
@@ -73,6 +75,7 @@ static const struct field disk[] = {
 	{"allocated", IN_DISK(allocated), NUMBER(0, INT64_MAX)},
 	{"cluster-size", IN_DISK(cluster_size), NUMBER(512, 2 << 20)},
 	{"compat", IN_DISK(compat), TEXT, .check = text_compat},
+	{"storage", IN_DISK(storage), TEXT},
 	{"backing", IN_DISK(backing), TEXT, .check = text_digest},
 	{"backing-size", IN_DISK(backing_size), NUMBER(0, INT64_MAX)},
 	{"mode", IN_DISK(mode), .kind = FIELD_MODE, .max = 07777},
@@ -249,6 +252,13 @@ char *field_print(const struct field *field, const void *record)
 	if (field->kind == FIELD_WORD)
 		return str_dup(field->words[number]);
 	return str_printf(field->kind == FIELD_MODE ? "%04" PRIo64 : "%" PRIu64, number);
+}
+
+void field_copy_texts(const struct field *fields, void *record)
+{
+	for (; fields->name; fields++)
+		if (fields->kind == FIELD_TEXT)
+			*text_place(fields, record) = str_dup(field_text(fields, record));
 }
 
 void field_deinit(const struct field *fields, void *record)

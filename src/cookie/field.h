@@ -52,6 +52,9 @@ char *field_print(const struct field *field, const void *record);
 /* The text of a FIELD_TEXT; may be NULL. */
 const char *field_text(const struct field *field, const void *record);
 
+/* Gives @record, a copy of another, texts of its own. */
+void field_copy_texts(const struct field *fields, void *record);
+
 /* Frees the texts of @fields in @record. */
 void field_deinit(const struct field *fields, void *record);
 

@@ -75,7 +75,7 @@ static int end_used_destination(struct migration *m, int64_t timeout_ms, struct 
 	if (end_destination(m, timeout_ms, err) < 0)
 		return -1;
 	m->incoming = false;
-	if (!m->opt->start)
+	if (!m->started_dst)
 		migration_note(
 			m,
 			"%s: its waiting QEMU was ended, for it can wait only once; start it "

@@ -28,8 +28,7 @@ static const char *unsuitable(const struct qmp_drive *drive)
 	return drive->read_only ? "read-only" : NULL;
 }
 
-/* "vda, vdb (read-only)": what there is, for the error about an unknown name. */
-static char *list_of(const struct qmp_drives *drives)
+char *disks_list(const struct qmp_drives *drives)
 {
 	struct buf b = {0};
 
@@ -81,9 +80,8 @@ static char *absolute(const char *path, const char *cwd)
 	return *path == '/' || !cwd ? str_dup(path) : str_printf("%s/%s", cwd, path);
 }
 
-/* @path: what --disk NAME=PATH says, or NULL. */
-static void add_disk(struct disks *disks, const struct qmp_drive *drive, const char *path,
-		     const struct options *opt, const char *cwd)
+void disks_add(struct disks *disks, const struct qmp_drive *drive, const char *path,
+	       const struct options *opt, const char *cwd)
 {
 	struct disk *disk;
 	size_t n = disks->count++;
@@ -129,7 +127,7 @@ static void choose_named(struct disks *disks, const struct qmp_drives *drives, c
 	_autofree_ char *name = str_printf("%.*s", (int)strcspn(word, "="), word);
 	const char *path = strchr(word, '=') ? strchr(word, '=') + 1 : NULL;
 	const struct qmp_drive *drive = find(drives, name);
-	_autofree_ char *there_is = list_of(drives);
+	_autofree_ char *there_is = disks_list(drives);
 	const char *why = drive ? unsuitable(drive) : NULL;
 
 	if (!drive)
@@ -143,7 +141,7 @@ static void choose_named(struct disks *disks, const struct qmp_drives *drives, c
 	else if (chosen_already(disks, drive))
 		problems_add(problems, "--disk %s: given twice", name);
 	else
-		add_disk(disks, drive, path, opt, cwd);
+		disks_add(disks, drive, path, opt, cwd);
 }
 
 /* A drive's own --disk when there are others is "left out"; so is what cannot move. */
@@ -194,7 +192,7 @@ void disks_choose(struct disks *disks, const struct qmp_drives *drives, const st
 		choose_named(disks, drives, *word, opt, cwd, problems);
 	for (size_t i = 0; !opt->disks && i < drives->count; i++)
 		if (!unsuitable(&drives->list[i]))
-			add_disk(disks, &drives->list[i], NULL, opt, cwd);
+			disks_add(disks, &drives->list[i], NULL, opt, cwd);
 	tell_left_out(disks, drives, left_out);
 	object_to_temporary(disks, problems);
 	object_to_passed_through(disks, problems);
@@ -210,6 +208,7 @@ void disks_deinit(struct disks *disks)
 		free(disks->list[i].dst_path);
 		free(disks->list[i].made_path);
 		free(disks->list[i].dst_node);
+		free(disks->list[i].storage);
 	}
 	free(disks->list);
 	*disks = (struct disks){0};

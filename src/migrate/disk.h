@@ -27,8 +27,9 @@ struct disk {
 	uint64_t dst_actual_size;    /* bytes its file has allocated */
 	enum disk_fate fate;
 	uint32_t mode; /* permission bits of the source's file */
+	char *storage; /* what the source's storage is, see look_at_storage(); NULL: not asked */
 
-	char job[24], target[24], nbd[24], export[24]; /* names on both QEMUs */
+	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
 	int nbd_fd;      /* our copy of the connection that the source's QEMU has, or -1 */
 	char *made_path; /* the file that we made over there, the only one to remove; NULL: none */
 	bool passed_fd, has_target, has_job; /* made by us in the source's QEMU */
@@ -50,6 +51,13 @@ struct disks {
  * left out is told in @left_out. @cwd is the source QEMU's working directory. */
 void disks_choose(struct disks *disks, const struct qmp_drives *drives, const struct options *opt,
 		  const char *cwd, struct problems *problems, struct problems *left_out);
+
+/* Adds @drive. @path: where it goes, by the user's word, or NULL: by --map, else as here. */
+void disks_add(struct disks *disks, const struct qmp_drive *drive, const char *path,
+	       const struct options *opt, const char *cwd);
+
+/* What there is, for words: "vda, vdb (read-only)". Caller frees. */
+char *disks_list(const struct qmp_drives *drives);
 
 void disks_deinit(struct disks *disks);
 

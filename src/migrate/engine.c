@@ -114,6 +114,8 @@ static void see_side(struct migration *m, struct side *side, const char *socket)
 {
 	struct qmp_status status;
 
+	if (!socket) /* by hand, the other host's */
+		return;
 	if (!qmp_alive(side->qmp) || qmp_status_query(side->qmp, &status, NULL) < 0)
 		problems_add(&m->seen, "%s: its QEMU %s (%s)", side->name,
 			     side == &m->dst && m->dst_quit ? "has ended" : "cannot be asked",
@@ -128,6 +130,15 @@ static void see_sides(struct migration *m)
 {
 	see_side(m, &m->src, m->opt->source);
 	see_side(m, &m->dst, m->opt->dst.socket);
+}
+
+void steps_undo(struct migration *m)
+{
+	m->undone_for = ERR_FAILED;
+	undo_all(m);
+	see_source(m);
+	if (m->left_behind.count)
+		see_sides(m);
 }
 
 int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "migrate/mark.h"
 #include "migrate/step_functions.h"
 
 /* qemu-img over there gives the empty file we made its format; the file's mode and its
@@ -38,6 +39,8 @@ static int create(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 		return -1;
 	}
 	disk->made_path = str_dup(disk->dst_path);
+	if (m->by_hand && mark_file(disk->made_path, m->id, err) < 0)
+		migration_note(m, "%s; should the move fail, that file will stay", err->text);
 	return qcow2 ? format_qcow2(m, disk, timeout_ms, err) : 0;
 }
 

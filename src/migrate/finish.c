@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "migrate/mark.h"
 #include "migrate/step_functions.h"
 
 static bool dst_runs(struct migration *m)
@@ -85,6 +86,10 @@ static int hand_over_paused(struct migration *m, struct err *err)
 
 int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	if (m->dst.status.running) { /* by hand, a second time */
+		m->switched = true;
+		return 0;
+	}
 	if (!m->was_running)
 		return hand_over_paused(m, err);
 	m->switched = true;
@@ -101,12 +106,19 @@ static void note_untidy(struct migration *m, const struct err *err)
 	migration_note(m, "not tidied: %s", err->text);
 }
 
-int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
+int step_release(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (undo_hold(m, timeout_ms, err) < 0)
 		note_untidy(m, err);
-	if (!m->opt->keep_source)
-		return 0; /* the source's settings end with it */
+	for (size_t i = 0; m->by_hand && i < m->disks.count; i++)
+		if (m->disks.list[i].dst_path)
+			unmark_file(m->disks.list[i].dst_path);
+	return 0;
+}
+
+/* Without --keep-source all of this ends with its QEMU. */
+int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
+{
 	migration_note(
 		m, "the source's QEMU is kept, stopped: never `cont` it while the guest runs on %s",
 		m->dst.name);
@@ -171,7 +183,7 @@ static int destination_holds_guest(struct migration *m, struct err *err)
 
 int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (destination_holds_guest(m, err) < 0)
+	if (!m->by_hand && destination_holds_guest(m, err) < 0)
 		return err_wrap(
 			err,
 			"the guest was handed over to %s and is not seen there any more, so "
@@ -179,14 +191,6 @@ int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
 			"they were at the switchover: `cont` runs it here, if it is surely not "
 			"running there; else `quit` it",
 			m->dst.name, m->opt->source);
-	if (m->opt->keep_source) {
-		migration_note(
-			m,
-			"the source's QEMU is kept, stopped: never `cont` it while the guest "
-			"runs on %s",
-			m->dst.name);
-		return 0;
-	}
 	if (end_source(m, timeout_ms, err) < 0)
 		return err_wrap(err,
 				"the guest runs on %s, but the source's stopped QEMU could not be "

@@ -17,6 +17,12 @@ int look_at_host(struct migration *m, struct err *err);
  * its disks against ours. */
 int look_at_destination(struct migration *m, struct err *err);
 
+/* By hand, for finish and confirm: what must be as the cookie says before they act. */
+int look_at_the_end(struct migration *m, struct err *err);
+
+/* Objects when the destination's QEMU waits for another guest. */
+void look_at_identity(struct migration *m);
+
 /* Migration capabilities and parameters of one side that do not go with ours. */
 void look_at_migration_settings(struct migration *m, struct side *side);
 
@@ -27,12 +33,21 @@ void look_at_machine(struct migration *m);
  * no way at all. */
 void choose_method(struct migration *m);
 
+/* Whether what is known speaks for the old way. */
+bool can_stream(const struct migration *m);
+
 /* Objects when both sides of @disk are the same file of the same host: the mirror would
  * write into its own source. */
 void look_for_same_file(struct migration *m, struct disk *disk);
 
 /* Objects when a file system over there has less room than our disks will take. */
 void look_at_space(struct migration *m);
+
+/* Whether both sides are surely one host. */
+bool look_is_same_host(struct migration *m);
+
+/* Keeps what tells whether the destination's storage is the same, for begin's cookie. */
+void look_at_storage(struct migration *m, struct disk *disk);
 
 /* A path of the source's QEMU as this process can open it. Caller frees. */
 char *source_path(const struct migration *m, const char *path);

@@ -33,7 +33,7 @@ static void look_at_state(struct migration *m)
 }
 
 /* Two guests of different UUIDs are different guests; a QEMU without one has all zeroes. */
-static void look_at_identity(struct migration *m)
+void look_at_identity(struct migration *m)
 {
 	static const char none[] = "00000000-0000-0000-0000-000000000000";
 	struct qmp_identity dst;
@@ -197,9 +197,7 @@ int look_at_destination(struct migration *m, struct err *err)
 	struct err local;
 
 	if (look_at_qemu(m, &local) == 0) {
-		if (m->in_stream && !m->problems.count)
-			migration_note(m, "the disks go the old way, in the migration's stream: %s",
-				       m->method_why);
+		migration_tell_method(m);
 		return 0;
 	}
 	problems_add(&m->problems, "%s%s", local.text,

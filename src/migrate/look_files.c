@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "migrate/look.h"
@@ -9,16 +10,24 @@
 static int same_host(struct migration *m, struct err *err)
 {
 	int64_t timeout_ms = m->opt->timeouts.answer_ms;
+	const char *src_boot_id = m->cookie ? m->cookie->hostuuid : NULL;
 	struct file_id here, there;
 
 	if (m->hosts_compared)
 		return m->same_host;
-	if (host_file_id(m->here, "/", &here, timeout_ms, err) < 0 ||
+	if (m->cookie && !src_boot_id)
+		return err_set(err, ERR_FAILED, "the cookie does not tell which host it is from");
+	if ((!src_boot_id && host_file_id(m->here, "/", &here, timeout_ms, err) < 0) ||
 	    host_file_id(m->host, "/", &there, timeout_ms, err) < 0)
 		return -1;
 	m->hosts_compared = true;
-	m->same_host = str_eq(here.boot_id, there.boot_id);
+	m->same_host = str_eq(src_boot_id ? src_boot_id : here.boot_id, there.boot_id);
 	return m->same_host;
+}
+
+bool look_is_same_host(struct migration *m)
+{
+	return same_host(m, NULL) == 1;
 }
 
 /* What is known of the storage behind a path, to be compared between two hosts. */
@@ -28,8 +37,19 @@ struct storage {
 	char proof[256]; /* b: its world-wide id; f: "inode size". "" when it has none */
 };
 
-static int storage_of(struct migration *m, struct host *host, const char *path,
-		      struct storage *storage, struct err *err)
+static int storage_parse(const char *text, struct storage *storage, struct err *err)
+{
+	int found;
+
+	*storage = (struct storage){0};
+	found = sscanf(text, "%c %31s %255[^\n]", &storage->kind, storage->place, storage->proof);
+	return found < (storage->kind == 'f' ? 3 : 2)
+		       ? err_set(err, ERR_FAILED, "what its storage is cannot be read: %s", text)
+		       : 0;
+}
+
+/* A line for storage_parse(); the caller's to free. */
+static char *storage_text(struct migration *m, struct host *host, const char *path, struct err *err)
 {
 	_autofree_ char *word = str_shell_quote(path);
 	_autofree_ char *command = str_printf(
@@ -41,17 +61,41 @@ static int storage_of(struct migration *m, struct host *host, const char *path,
 		"-c '%%i %%s' \"$p\"); fi",
 		word);
 	struct process_output output = {0};
-	int ret = host_command_ok(host, command, m->opt->timeouts.answer_ms, &output, err);
-	int found = 0;
+	char *text = NULL;
 
-	*storage = (struct storage){0};
-	if (ret == 0 && output.out.data)
-		found = sscanf(output.out.data, "%c %31s %255[^\n]", &storage->kind, storage->place,
-			       storage->proof);
+	if (host_command_ok(host, command, m->opt->timeouts.answer_ms, &output, err) == 0)
+		text = str_printf("%.*s",
+				  (int)strcspn(output.out.data ? output.out.data : "", "\n"),
+				  output.out.data ? output.out.data : "");
 	process_output_deinit(&output);
-	if (ret == 0 && found < (storage->kind == 'f' ? 3 : 2))
-		return err_set(err, ERR_FAILED, "%s: stat of %s tells nothing", host->name, path);
-	return ret;
+	return text;
+}
+
+static int storage_of(struct migration *m, struct host *host, const char *path,
+		      struct storage *storage, struct err *err)
+{
+	_autofree_ char *text = storage_text(m, host, path, err);
+
+	return text ? storage_parse(text, storage, err) : -1;
+}
+
+void look_at_storage(struct migration *m, struct disk *disk)
+{
+	_autofree_ char *path = disk->src_path ? source_path(m, disk->src_path) : NULL;
+
+	if (path)
+		disk->storage = storage_text(m, m->here, path, NULL);
+}
+
+/* By hand the source's own look at it is in its cookie. */
+static int storage_of_source(struct migration *m, const struct disk *disk, const char *path,
+			     struct storage *storage, struct err *err)
+{
+	if (disk->storage)
+		return storage_parse(disk->storage, storage, err);
+	if (m->cookie)
+		return err_set(err, ERR_FAILED, "the cookie does not tell what its storage is");
+	return storage_of(m, m->here, path, storage, err);
 }
 
 /* File systems that two hosts may have mounted at once. */
@@ -94,7 +138,7 @@ static int same_file(struct migration *m, const struct disk *disk, struct err *e
 	struct file_id src, dst;
 	int same = same_host(m, err);
 
-	if (same < 0 || storage_of(m, m->here, path, &here, err) < 0 ||
+	if (same < 0 || storage_of_source(m, disk, path, &here, err) < 0 ||
 	    storage_of(m, m->host, disk->dst_path, &there, err) < 0)
 		return -1;
 	if (!same || here.kind == 'b')

@@ -1,6 +1,8 @@
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
+#include "base/tcp.h"
 #include "migrate/look.h"
 
 /* Why this disk's file cannot be made by us, or NULL. */
@@ -78,6 +80,46 @@ static void look_for_monitor(struct migration *m)
 	stream_close(stream);
 }
 
+/* By hand nobody has reached this host from the source; but this host can look at which of its
+ * addresses it would be reached from the other side. */
+static char *address_towards_source(struct migration *m, struct err *err)
+{
+	const char *source = m->cookie->hostname;
+	char *address;
+
+	if (!source) {
+		err_set(err, ERR_FAILED, "the cookie does not tell which host it is from");
+		return NULL;
+	}
+	address = tcp_local_address(source, err);
+	if (address && (str_starts(address, "127.") || str_eq(address, "::1")) &&
+	    !look_is_same_host(m)) {
+		err_set(err, ERR_FAILED, "%s has a loopback address here", source);
+		free(address);
+		return NULL;
+	}
+	return address;
+}
+
+static void choose_address(struct migration *m)
+{
+	struct err err;
+
+	if (m->opt->data_address || !m->by_hand) {
+		m->listening.address =
+			m->opt->data_address ? m->opt->data_address : host_address(m->host);
+		return;
+	}
+	m->address = address_towards_source(m, &err);
+	m->listening.address = m->address;
+	if (!m->address)
+		problems_add(
+			&m->problems,
+			"at which of its addresses the source reaches this host cannot be seen: "
+			"%s; give it with --data-address ADDR",
+			err.text);
+}
+
 int look_at_host(struct migration *m, struct err *err)
 {
 	struct err local;
@@ -88,7 +130,7 @@ int look_at_host(struct migration *m, struct err *err)
 			*err = local;
 		return local.kind == ERR_INTERRUPTED ? -1 : 0;
 	}
-	m->listening.address = m->opt->data_address ? m->opt->data_address : host_address(m->host);
+	choose_address(m);
 	if (!m->opt->start)
 		return 0;
 	look_for_monitor(m);

@@ -52,9 +52,10 @@ static char *why_no_nbd(const struct migration *m)
 		return str_dup(why);
 	if (m->dst.qmp && (why = why_no_exports(m)))
 		return str_printf("%s: %s", m->dst.name, why);
-	return m->peer_lacks_nbd ? str_printf("the %s cannot, or will not, by its cookie",
-					      m->src.qmp ? "destination" : "source")
-				 : NULL;
+	return m->cookie && m->cookie->method == COOKIE_BLOCK
+		       ? str_printf("the %s cannot, or will not, by its cookie",
+				    m->src.qmp ? "destination" : "source")
+		       : NULL;
 }
 
 static bool moves(const struct migration *m, const struct qmp_drive *drive)
@@ -91,6 +92,8 @@ static char *why_no_stream(const struct migration *m)
 		return str_printf("the source's QEMU %s", no_block_migration);
 	if (m->dst.qmp && !qmp_can(&m->dst.caps, QMP_MIG_BLOCK))
 		return str_printf("the QEMU on %s %s", m->dst.name, no_block_migration);
+	if (m->cookie && m->cookie->phase == COOKIE_BEGIN && !m->cookie->stream)
+		return str_dup("the source cannot, by its cookie");
 	for (size_t i = 0; !why && i < m->src.drives.count; i++)
 		why = why_no_stream_of(m, &m->src.drives.list[i]);
 	for (size_t i = 0; !why && i < m->disks.count; i++)
@@ -98,6 +101,13 @@ static char *why_no_stream(const struct migration *m)
 			why = str_printf("disk %s has another name on %s", m->disks.list[i].name,
 					 m->dst.name);
 	return why;
+}
+
+bool can_stream(const struct migration *m)
+{
+	_autofree_ char *why = why_no_stream(m);
+
+	return !why;
 }
 
 void choose_method(struct migration *m)

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "migrate/handover.h"
 #include "migrate/look.h"
 
 static void look_at_state(struct migration *m)
@@ -89,6 +90,28 @@ static void look_at_file(struct migration *m, struct disk *disk)
 		disk->mode = info.mode;
 }
 
+static void choose_by_cookie(struct migration *m)
+{
+	handover_check_guest(m, &m->guest, "source");
+	handover_choose_disks(m);
+}
+
+/* The destination is not seen from here: what it must know is looked at for the cookie, or it
+ * was agreed on. */
+static void look_by_hand(struct migration *m)
+{
+	bool prepared_in_stream = m->in_stream;
+
+	for (size_t i = 0; !m->cookie && i < m->disks.count; i++)
+		look_at_storage(m, &m->disks.list[i]);
+	choose_method(m);
+	if (m->cookie && m->in_stream && !prepared_in_stream)
+		problems_add(&m->problems,
+			     "the destination was prepared for mirrors, but %s; begin anew",
+			     m->method_why);
+	migration_tell_method(m);
+}
+
 int look_at_source(struct migration *m, struct err *err)
 {
 	struct err local;
@@ -110,8 +133,14 @@ int look_at_source(struct migration *m, struct err *err)
 	look_at_migration(m);
 	look_at_migration_settings(m, &m->src);
 	find_cwd(m);
-	disks_choose(&m->disks, &m->src.drives, m->opt, m->src_cwd, &m->problems, &m->left_out);
+	if (m->cookie)
+		choose_by_cookie(m);
+	else
+		disks_choose(&m->disks, &m->src.drives, m->opt, m->src_cwd, &m->problems,
+			     &m->left_out);
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_file(m, &m->disks.list[i]);
+	if (m->by_hand)
+		look_by_hand(m);
 	return 0;
 }

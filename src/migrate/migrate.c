@@ -18,6 +18,7 @@ struct migration *migration_new(struct loop *loop, const struct options *opt,
 	m->src.m = m->dst.m = m;
 	m->src.name = "source";
 	m->ram_fd = -1;
+	m->incremental = opt->incremental;
 	m->dst.name = opt->dst.host ? opt->dst.host : "destination";
 	return m;
 }
@@ -43,7 +44,21 @@ void migration_free(struct migration *m)
 	free(m->src_cwd);
 	free(m->dst_cwd);
 	free(m->method_why);
+	free(m->address);
 	free(m);
+}
+
+void migration_tell_left_out(struct migration *m)
+{
+	for (size_t i = 0; i < m->left_out.count; i++)
+		migration_note(m, "not moved: %s", m->left_out.list[i]);
+}
+
+void migration_tell_method(struct migration *m)
+{
+	if (m->in_stream && !m->problems.count)
+		migration_note(m, "the disks go the old way, in the migration's own stream: %s",
+			       m->method_why);
 }
 
 int migration_check(struct migration *m, struct err *err)
@@ -55,7 +70,6 @@ int migration_run(struct migration *m, struct err *err)
 {
 	if (steps_run(m, PHASE_BEGIN, PHASE_BEGIN, err) < 0)
 		return -1;
-	for (size_t i = 0; i < m->left_out.count; i++)
-		migration_note(m, "not moved: %s", m->left_out.list[i]);
+	migration_tell_left_out(m);
 	return steps_run(m, PHASE_PREPARE, PHASE_CONFIRM, err);
 }

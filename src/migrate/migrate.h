@@ -23,4 +23,10 @@ int migration_check(struct migration *m, struct err *err);
  * m->problems has the objections, m->left_behind what could not be undone. */
 int migration_run(struct migration *m, struct err *err);
 
+/* One phase by hand, as a process of its own. @in: the cookie of the phase before, NULL for
+ * begin; it must live as long as @m. *@gave tells whether there is an @out for the next phase,
+ * also after a failure that the next one has to hear of; the caller's to cookie_deinit. */
+int migration_phase(struct migration *m, enum phase phase, const struct cookie *in,
+		    struct cookie *out, bool *gave, struct err *err);
+
 #endif

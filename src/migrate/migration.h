@@ -9,11 +9,13 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "cookie/cookie.h"
 #include "migrate/disk.h"
 #include "migrate/host.h"
 #include "migrate/options.h"
 #include "migrate/problems.h"
 #include "migrate/report.h"
+#include "migrate/steps.h"
 #include "qmp/block.h"
 #include "qmp/caps.h"
 #include "qmp/drives.h"
@@ -56,9 +58,16 @@ struct migration {
 	bool hosts_compared, same_host; /* by their boot ids */
 	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
 	struct disks disks;
-	bool in_stream;      /* the old way: the disks go in the migration's stream */
-	char *method_why;    /* with it: why; else NULL */
-	bool peer_lacks_nbd; /* by its cookie, it cannot go by NBD */
+	bool in_stream;   /* the old way: the disks go in the migration's stream */
+	char *method_why; /* with it: why; else NULL */
+	bool incremental; /* only what the top images hold */
+
+	/* By hand, where each phase is a process of its own; see handover.h. */
+	bool by_hand;
+	enum phase phase;            /* this process's */
+	const struct cookie *cookie; /* what it was given; NULL: none. Borrowed */
+	char id[33];                 /* of this migration, 32 hex digits */
+	char *address;               /* behind listening.address, when it is not opt's or host's */
 	struct listening listening;
 	struct loop_timer *quickack;     /* while the mirrors run to an old NBD server, else NULL */
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
@@ -104,6 +113,10 @@ int migration_check_alive(struct migration *m, struct err *err);
 /* As migration_await, for an undo: only the end of @side's own connection ends it early. */
 int side_await(struct side *side, const char *what, int64_t timeout_ms,
 	       bool (*done)(struct migration *m), struct err *err);
+
+/* Tells what moves another way than usual, or not at all. */
+void migration_tell_left_out(struct migration *m);
+void migration_tell_method(struct migration *m);
 
 void migration_note(struct migration *m, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -58,6 +58,15 @@ int undo_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
+int step_unserve(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	(void)timeout_ms;
+	if (stop_serving(m, err) < 0)
+		return -1;
+	m->nbd_started = false;
+	return 0;
+}
+
 /* block_resize on a disk that waits for a migration ends QEMU with an assertion: its node
  * is inactive (7.2; bdrv_co_write_req_prepare). An export activates it, and its size is
  * fixed when it is made: so export, take back, resize (seen on 7.2, 10.0, 11.1). */

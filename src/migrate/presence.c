@@ -122,6 +122,13 @@ static int quit_destination(struct migration *m, int64_t timeout_ms, bool *obeye
 			  err);
 }
 
+/* Undone last first, ram was undone before: where it was not, the destination may have the last
+ * copy. By hand the source's own process has seen to it, and says so in its cookie. */
+static bool source_has_guest(const struct migration *m)
+{
+	return m->by_hand ? m->cookie->failed : !m->migrating && qmp_alive(m->src.qmp);
+}
+
 /* A connection that ended is no proof that QEMU has read the command: only when nobody
  * listens there any more is it gone. */
 int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
@@ -130,8 +137,7 @@ int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 	bool holds_all = str_eq(m->dst.migration_status, "completed");
 	bool obeyed = m->dst_obeyed;
 
-	/* Undone last first, ram was undone before: where it was not, this may be the last copy. */
-	if (holds_all && (m->migrating || !qmp_alive(m->src.qmp)))
+	if (holds_all && !source_has_guest(m))
 		return err_set(
 			err, ERR_FAILED,
 			"%s: its QEMU holds the guest, complete and stopped, and the source's "

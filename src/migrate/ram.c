@@ -131,7 +131,7 @@ static enum qmp_stream stream_of(const struct migration *m)
 {
 	if (!m->in_stream)
 		return QMP_STREAM_RAM;
-	return m->opt->incremental ? QMP_STREAM_DISK_TOPS : QMP_STREAM_DISKS;
+	return m->incremental ? QMP_STREAM_DISK_TOPS : QMP_STREAM_DISKS;
 }
 
 int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
@@ -243,10 +243,17 @@ int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-static bool both_completed_or_failed(struct migration *m)
+/* By hand the destination is not seen from here; the source says "completed" only after it has
+ * taken everything in (return-path). */
+static bool completed(struct migration *m)
 {
-	return src_failed(m) || str_eq(m->dst.migration_status, "failed") ||
-	       (src_status_is(m, "completed") && str_eq(m->dst.migration_status, "completed"));
+	return src_status_is(m, "completed") &&
+	       (m->by_hand || str_eq(m->dst.migration_status, "completed"));
+}
+
+static bool completed_or_failed(struct migration *m)
+{
+	return src_failed(m) || str_eq(m->dst.migration_status, "failed") || completed(m);
 }
 
 static int stop_nbd_and_continue(struct migration *m, struct err *err)
@@ -269,10 +276,8 @@ static int stop_nbd_and_continue(struct migration *m, struct err *err)
 int step_switchover(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (stop_nbd_and_continue(m, err) < 0 ||
-	    migration_await(m, "the end of the migration", timeout_ms, both_completed_or_failed,
-			    err) < 0)
+	    migration_await(m, "the end of the migration", timeout_ms, completed_or_failed, err) <
+		    0)
 		return err->kind == ERR_CLOSED ? not_taken_in(m, err) : -1;
-	if (!src_status_is(m, "completed") || !str_eq(m->dst.migration_status, "completed"))
-		return not_taken_in(m, err);
-	return 0;
+	return completed(m) ? 0 : not_taken_in(m, err);
 }

@@ -26,6 +26,7 @@ STEP_FUNCTION(undo_settings);
 /* nbd.c */
 STEP_FUNCTION(step_serve);
 STEP_FUNCTION(undo_serve);
+STEP_FUNCTION(step_unserve);
 STEP_FUNCTION(step_grow);
 STEP_FUNCTION(step_export);
 STEP_FUNCTION(step_target);
@@ -46,6 +47,7 @@ STEP_FUNCTION(step_switchover);
 
 /* finish.c */
 STEP_FUNCTION(step_run);
+STEP_FUNCTION(step_release);
 STEP_FUNCTION(step_tidy);
 STEP_FUNCTION(step_end);
 

@@ -64,9 +64,32 @@ static bool with_later_sync(const struct migration *m)
 	return with_mirrors(m) && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
 }
 
+static bool with_keep_source(const struct migration *m)
+{
+	return m->opt->keep_source;
+}
+
 static bool without_keep_source(const struct migration *m)
 {
 	return !m->opt->keep_source;
+}
+
+/* In one process the destination's one chance to wait is kept until the disks are copied, and
+ * the NBD server ends while the rest of the guest is sent; by hand each phase does all of its
+ * own side at once. */
+static bool in_one_go(const struct migration *m)
+{
+	return !m->by_hand;
+}
+
+static bool by_hand(const struct migration *m)
+{
+	return m->by_hand;
+}
+
+static bool by_hand_with_mirrors(const struct migration *m)
+{
+	return m->by_hand && with_mirrors(m);
 }
 
 #define ALWAYS NULL
@@ -104,6 +127,11 @@ const struct step steps[] = {
 	     answer_ms, ACTS, CANCELLABLE,
 	     "export each disk, writable"),
 
+	STEP("listen", PHASE_PREPARE, by_hand, step_listen,
+	     NO_UNDO("that QEMU is ended by the undo of hold"),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "let the destination listen for RAM"),
+
 	STEP("settings", PHASE_PERFORM, ALWAYS, step_settings, UNDO(undo_settings),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "set the source's migration capabilities and limits"),
@@ -119,7 +147,7 @@ const struct step steps[] = {
 	STEP("sync", PHASE_PERFORM, with_later_sync, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "let every further write go to both sides at once"),
-	STEP("listen", PHASE_PERFORM, ALWAYS, step_listen,
+	STEP("listen", PHASE_PERFORM, in_one_go, step_listen,
 	     NO_UNDO("that QEMU is ended by the undo of hold, after the mirrors into it"),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "let the destination listen for RAM"),
@@ -132,14 +160,20 @@ const struct step steps[] = {
 	STEP("switchover", PHASE_PERFORM, ALWAYS, step_switchover,
 	     NO_UNDO("the undo of ram lets the guest run here again, that of hold ends the QEMU over there"),
 	     switchover_ms, ACTS, CANCELLABLE,
-	     "stop the NBD server and send the rest of the guest's state"),
+	     "send the rest of the guest's state; the NBD server ends meanwhile"),
 
+	STEP("unserve", PHASE_FINISH, by_hand_with_mirrors, step_unserve, NO_UNDO("nobody needs the NBD server any more"),
+	     switchover_ms, ACTS, CANCELLABLE,
+	     "stop the NBD server"),
 	STEP("run", PHASE_FINISH, ALWAYS, step_run, NO_UNDO("the point of no return: the guest may run over there"),
 	     switchover_ms, ACTS, FINAL,
 	     "run the guest on the destination"),
-	STEP("tidy", PHASE_CONFIRM, ALWAYS, step_tidy, NO_UNDO("it takes back what the other steps have set"),
+	STEP("release", PHASE_FINISH, ALWAYS, step_release, NO_UNDO("it takes back what hold has set"),
 	     answer_ms, ACTS, FINAL,
-	     "take back the settings on both sides"),
+	     "take back the settings on the destination"),
+	STEP("tidy", PHASE_CONFIRM, with_keep_source, step_tidy, NO_UNDO("it takes back what the other steps have set"),
+	     answer_ms, ACTS, FINAL,
+	     "take back what was set and made in the source's QEMU, which is kept"),
 	STEP("end", PHASE_CONFIRM, without_keep_source, step_end, NO_UNDO("the guest runs on the destination"),
 	     answer_ms, ACTS, FINAL,
 	     "end the source's QEMU"),

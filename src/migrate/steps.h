@@ -48,4 +48,7 @@ const char *phase_name(enum phase phase);
  * (then @err is of kind ERR_HUMAN). What an undo could not do is in m->left_behind. */
 int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err);
 
+/* Undoes, last first, all that is marked as begun (m->begun). */
+void steps_undo(struct migration *m);
+
 #endif

@@ -64,6 +64,38 @@ int qmp_identity_query(struct qmp *qmp, struct qmp_identity *identity, struct er
 	return 0;
 }
 
+/* A "secret" that is none: it takes any text and needs no other object. "qom-type" and the
+ * properties at the top are those of QEMU 6.0 and newer; before, they were nested in "props". */
+int qmp_note_leave(struct qmp *qmp, const char *id, struct err *err)
+{
+	if (qmp_call(qmp, "object-add",
+		     json_pack("{s:s, s:s, s:s}", "qom-type", "secret", "id", id, "data", "note"),
+		     NULL, err) == 0)
+		return 0;
+	if (err->kind != ERR_QMP)
+		return -1;
+	return qmp_call(qmp, "object-add",
+			json_pack("{s:s, s:s, s:{s:s}}", "qom-type", "secret", "id", id, "props",
+				  "data", "note"),
+			NULL, err);
+}
+
+int qmp_note_find(struct qmp *qmp, const char *id, bool *there, struct err *err)
+{
+	_cleanup_json_ json_t *list = NULL;
+	json_t *entry;
+	size_t i;
+
+	*there = false;
+	if (qmp_call(qmp, "qom-list", json_pack("{s:s}", "path", "/objects"), &list, err) < 0)
+		return -1;
+	json_array_foreach (list, i, entry) {
+		if (str_eq(qmp_str(entry, "name"), id))
+			*there = true;
+	}
+	return 0;
+}
+
 int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct err *err)
 {
 	_cleanup_json_ json_t *answer = NULL;

@@ -206,7 +206,7 @@ class PointOfNoReturn(FaultTest):
 
     def test_ssh_cut_after(self):
         move = self.prepare(Guest(rate=300, sectors=127))
-        process = self.halted(move, "tidy")
+        process = self.halted(move, "release")
         self.cut_ssh()
         self.goes_on(process, DONE)
         move.check_moved()

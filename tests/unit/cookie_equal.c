@@ -26,6 +26,7 @@ static const char *disk_difference(const struct cookie_disk *a, const struct coo
 	VALUE(allocated);
 	VALUE(cluster_size);
 	TEXT(compat);
+	TEXT(storage);
 	TEXT(backing);
 	VALUE(backing_size);
 	VALUE(mode);
@@ -53,9 +54,11 @@ static const char *own_difference(const struct cookie *a, const struct cookie *b
 	VALUE(vmferry);
 	TEXT(id);
 	VALUE(method);
+	VALUE(stream);
 	VALUE(incremental);
 	VALUE(failed);
 	TEXT(reason);
+	VALUE(completed);
 	VALUE(was_running);
 	TEXT(address);
 	VALUE(ram_port);

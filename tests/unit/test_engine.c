@@ -93,7 +93,7 @@ START_TEST(a_guest_is_moved)
 	ck_assert(f.src.gone);
 	ck_clean(&f.dst, "good");
 	ck_assert_str_eq(f.steps, "look hold serve export settings target mirror copy sync listen "
-				  "ram detach switchover run tidy end ");
+				  "ram detach switchover run release end ");
 	ck_assert_uint_eq(fake_count(f.src.fake, "blockdev-mirror"), 2);
 	ck_assert_uint_eq(fake_count(f.src.fake, "drive-mirror"), 0);
 	ck_assert_uint_eq(fake_count(f.src.fake, "cont"), 0);

@@ -1,0 +1,120 @@
+/* By hand: what finish and confirm look at before they do anything. The guest has been copied
+ * by then, and what is ended by mistake may be the last of it. */
+#include "base/str.h"
+#include "migrate/handover.h"
+#include "migrate/look.h"
+
+static bool dst_completed(struct migration *m)
+{
+	return str_eq(m->dst.migration_status, "completed") ||
+	       str_eq(m->dst.migration_status, "failed");
+}
+
+/* The source has said "completed": over here the last of it is taken in. */
+static void await_completed(struct migration *m)
+{
+	struct qmp_migration now;
+	struct err err;
+
+	if (qmp_migration_query(m->dst.qmp, &now, &err) < 0) {
+		problems_add(&m->problems, "%s", err.text);
+		return;
+	}
+	if (!str_eq(now.status, "completed") && !m->dst.migration_status[0] &&
+	    side_await(&m->dst, "the end of the migration", m->opt->timeouts.switchover_ms,
+		       dst_completed, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (!str_eq(now.status, "completed") && !str_eq(m->dst.migration_status, "completed"))
+		problems_add(&m->problems,
+			     "%s: its QEMU has not taken the guest in: its migration is \"%s\"",
+			     m->dst.name, now.status);
+}
+
+static void look_for_note(struct migration *m)
+{
+	struct err err;
+	bool failed;
+
+	if (qmp_note_find(m->dst.qmp, HANDOVER_FAILED_NOTE, &failed, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (failed)
+		problems_add(
+			&m->problems,
+			"%s: a finish has failed here before, and the source may run the guest "
+			"again: this QEMU (%s) must not; end it (`quit`), and begin anew",
+			m->dst.name, m->opt->dst.socket);
+}
+
+/* A finish may be the second one: a guest that runs is not to be run again. */
+static void look_for_finish(struct migration *m)
+{
+	struct err err;
+
+	if (side_open_dst(m, &err) < 0 || qmp_caps_query(m->dst.qmp, &m->dst.caps, &err) < 0 ||
+	    qmp_status_query(m->dst.qmp, &m->dst.status, &err) < 0) {
+		problems_add(&m->problems, "%s", err.text);
+		return;
+	}
+	look_at_identity(m);
+	if (!m->cookie->failed)
+		look_for_note(m);
+	if (m->cookie->failed && m->dst.status.running)
+		problems_add(&m->problems,
+			     "%s: its QEMU (%s) runs a guest, though the cookie says that the "
+			     "move has failed: it is not ended",
+			     m->dst.name, m->opt->dst.socket);
+	else if (!m->cookie->failed && !m->dst.status.running)
+		await_completed(m);
+}
+
+/* After a failure that QEMU may be gone by itself, which is as good. */
+static int look_at_prepared(struct migration *m, struct err *err)
+{
+	struct err local;
+
+	m->host = host_local(m->loop, m->opt->timeouts.connect_ms);
+	if (m->cookie->failed) {
+		struct stream *stream = host_unix_stream(m->host, m->opt->dst.socket, &local);
+
+		if (!stream && local.kind == ERR_REFUSED)
+			m->dst_quit = true;
+		stream_close(stream);
+	}
+	if (!m->dst_quit)
+		look_for_finish(m);
+	(void)err;
+	return 0;
+}
+
+/* The source's guest must be stopped, by the migration; one that runs is not ended. */
+static int look_for_confirm(struct migration *m, struct err *err)
+{
+	struct qmp_identity guest;
+
+	if (side_open_src(m, err) < 0 || qmp_caps_query(m->src.qmp, &m->src.caps, err) < 0 ||
+	    qmp_identity_query(m->src.qmp, &guest, err) < 0 ||
+	    qmp_status_query(m->src.qmp, &m->src.status, err) < 0) {
+		problems_add(&m->problems, "%s", err->text);
+		return err->kind == ERR_INTERRUPTED ? -1 : 0;
+	}
+	handover_check_guest(m, &guest, "source");
+	if (m->cookie->failed && !m->cookie->completed &&
+	    str_eq(m->src.status.state, "postmigrate"))
+		problems_add(&m->problems,
+			     "source: its guest is \"postmigrate\": it was handed over by another "
+			     "perform than the failed one of this cookie; it is left as it is (%s)",
+			     m->opt->source);
+	if (!m->cookie->failed && !str_eq(m->src.status.state, "postmigrate"))
+		problems_add(
+			&m->problems,
+			"source: its guest is \"%s\", not \"postmigrate\" as after a move; its "
+			"QEMU is not ended (%s)",
+			m->src.status.state, m->opt->source);
+	return 0;
+}
+
+int look_at_the_end(struct migration *m, struct err *err)
+{
+	handover_choose_disks(m);
+	return m->phase == PHASE_FINISH ? look_at_prepared(m, err) : look_for_confirm(m, err);
+}
