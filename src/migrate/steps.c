@@ -127,7 +127,7 @@ const struct step steps[] = {
 	     answer_ms, ACTS, CANCELLABLE,
 	     "export each disk, writable"),
 
-	STEP("listen", PHASE_PREPARE, by_hand, step_listen,
+	STEP("expect", PHASE_PREPARE, by_hand, step_listen,
 	     NO_UNDO("that QEMU is ended by the undo of hold"),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "let the destination listen for RAM"),
