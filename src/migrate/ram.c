@@ -221,6 +221,19 @@ static int cancel_and_take_back(struct migration *m, int64_t timeout_ms, struct 
 	return take_guest_back(m, timeout_ms, err);
 }
 
+/* A guest that goes on while its writes, made on both sides at once, fail on the other side can
+ * take its QEMU with it (11.1.3: see qmp_migrate_incoming()). So the mirrors end while it is
+ * stopped. What does not end is said by the undo of their own step. */
+static void end_mirrors(struct migration *m, int64_t timeout_ms)
+{
+	struct err err;
+
+	if (undo_mirror(m, timeout_ms, &err) == 0 || err.kind != ERR_TIMEOUT)
+		return;
+	hang_up(m);
+	undo_mirror(m, timeout_ms, &err);
+}
+
 int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int ret;
@@ -228,6 +241,7 @@ int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (m->undone_for == ERR_TIMEOUT)
 		hang_up(m);
 	if (m->migrating) {
+		end_mirrors(m, timeout_ms);
 		ret = cancel_and_take_back(m, timeout_ms, err);
 		if (ret < 0 && err->kind == ERR_TIMEOUT) {
 			hang_up(m);
