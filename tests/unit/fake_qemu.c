@@ -324,6 +324,30 @@ static void resize(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, NULL);
 }
 
+/* --- objects --- */
+
+static void object_add(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+
+	json_object_set_new(q->objects, member(args, "id"), json_null());
+	fake_answer(f, NULL);
+}
+
+static void qom_list(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+	json_t *list = json_array(), *value;
+	const char *id;
+
+	(void)args;
+	json_object_foreach (q->objects, id, value) {
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s}", "name", id, "type", "child<x>"));
+	}
+	fake_answer(f, list);
+}
+
 /* --- descriptors --- */
 
 static void getfd(struct fake *f, json_t *args, void *arg)
@@ -662,6 +686,8 @@ static const struct {
 	{"migrate", migrate},
 	{"migrate-continue", migrate_continue},
 	{"migrate_cancel", migrate_cancel},
+	{"object-add", object_add},
+	{"qom-list", qom_list},
 	{"getfd", getfd},
 	{"closefd", closefd},
 };
@@ -699,6 +725,7 @@ void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination)
 		.nbd_fd = -1,
 		.ram_fd = -1,
 		.fds = json_object(),
+		.objects = json_object(),
 		.fake = fake_new(loop, destination ? "destination" : "source"),
 		.jobs = json_object(),
 		.nodes = json_object(),
@@ -754,6 +781,7 @@ void fake_qemu_deinit(struct fake_qemu *q)
 	json_decref(q->jobs);
 	json_decref(q->nodes);
 	json_decref(q->fds);
+	json_decref(q->objects);
 	json_decref(q->exports);
 	json_decref(q->at_start);
 }

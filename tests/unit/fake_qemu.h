@@ -37,6 +37,7 @@ struct fake_qemu {
 	json_t *jobs;          /* id -> status */
 	json_t *nodes;         /* node made by blockdev-add -> job using it, or "" */
 	json_t *exports;       /* id -> node */
+	json_t *objects;       /* made by object-add: id -> null */
 	json_t *fds;           /* names of descriptors it was given and has not used -> null */
 	int nbd_fd;            /* listens for real; -1: no NBD server */
 	int ram_fd;            /* the same for RAM */
