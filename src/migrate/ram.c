@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/look.h"
 #include "migrate/nbd.h"
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
@@ -47,7 +48,7 @@ static bool src_failed(const struct migration *m)
 
 static bool cpus_stopped_or_failed(struct migration *m)
 {
-	return src_status_is(m, "pre-switchover") || src_failed(m);
+	return src_status_is(m, can_pause(m) ? "pre-switchover" : "completed") || src_failed(m);
 }
 
 /* Did the guest run until the migration stopped it, or had a user paused it, or an I/O error? */
@@ -127,6 +128,30 @@ void disconnect_ram(struct migration *m)
 	m->ram_fd = -1;
 }
 
+static bool src_stopped(struct migration *m)
+{
+	return m->src.stopped;
+}
+
+/* For a QEMU without pre-switchover. It was running if it is ours to let it run again. */
+int step_stop(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	struct qmp_status status;
+
+	if (qmp_status_query(m->src.qmp, &status, err) < 0)
+		return -1;
+	m->was_running = status.running;
+	if (!status.running)
+		return 0;
+	m->src.stopped = false;
+	if (qmp_stop(m->src.qmp, err) < 0 ||
+	    migration_await(m, "the guest to stop", timeout_ms, src_stopped, err) < 0)
+		return -1;
+	qmp_forget(m->stop_status); /* it was us */
+	m->stop_status = NULL;
+	return 0;
+}
+
 static enum qmp_stream stream_of(const struct migration *m)
 {
 	if (!m->in_stream)
@@ -140,7 +165,8 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 
 	if (qmp_status_query(m->src.qmp, &status, err) < 0)
 		return -1;
-	m->was_running = status.running;
+	if (!stops_first(m))
+		m->was_running = status.running;
 	m->src.stopped = m->src.resumed = false;
 	m->src.migration_status[0] = '\0';
 	if (connect_ram(m, err) < 0)
@@ -234,6 +260,12 @@ static void end_mirrors(struct migration *m, int64_t timeout_ms)
 	undo_mirror(m, timeout_ms, &err);
 }
 
+/* What RAM's own undo has not let run again, it was not begun. */
+int undo_stop(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	return take_guest_back(m, timeout_ms, err);
+}
+
 int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int ret;
@@ -273,9 +305,9 @@ static bool completed_or_failed(struct migration *m)
 static int stop_nbd_and_continue(struct migration *m, struct err *err)
 {
 	struct qmp_request *stop = m->nbd_started ? qmp_nbd_stop_send(m->dst.qmp) : NULL;
-	struct qmp_request *resume = qmp_migrate_continue_send(m->src.qmp);
+	struct qmp_request *resume = can_pause(m) ? qmp_migrate_continue_send(m->src.qmp) : NULL;
 
-	if (qmp_finish(resume, err) < 0) {
+	if (resume && qmp_finish(resume, err) < 0) {
 		qmp_forget(stop);
 		return -1;
 	}

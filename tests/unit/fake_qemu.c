@@ -564,6 +564,32 @@ static void migrate_incoming(struct fake *f, json_t *args, void *arg)
 	set_migration(q, "setup");
 }
 
+static bool pauses(const struct fake_qemu *q)
+{
+	return json_is_true(json_object_get(q->capabilities, "pause-before-switchover"));
+}
+
+/* The rest goes over, and the disks become inactive here. */
+static void complete(struct fake_qemu *q)
+{
+	json_t *status;
+	const char *id;
+
+	json_object_foreach (q->jobs, id, status) {
+		ck_assert_msg(is(json_string_value(status), "concluded"), "%s still runs", id);
+	}
+	set_migration(q, "device");
+	q->state = "postmigrate";
+	set_migration(q, "completed");
+	if (q->peer->gone)
+		return;
+	ck_assert_msg(q->peer->hold, "the destination does not wait for `cont`");
+	q->peer->state = "paused";
+	q->peer->incoming = false;
+	close_fd(&q->peer->ram_fd);
+	set_migration(q->peer, "completed");
+}
+
 static void migrate(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
@@ -583,40 +609,27 @@ static void migrate(struct fake *f, json_t *args, void *arg)
 	set_migration(q->peer, "active");
 	if (q->pause_in_copy)
 		return;
-	ck_assert_msg(json_is_true(json_object_get(q->capabilities, "pause-before-switchover")),
-		      "the mirrors of the source run when it inactivates its disks");
 	if (q->was_running) {
 		q->state = "finish-migrate";
 		fake_event(f, "STOP", NULL);
 	}
-	set_migration(q, "pre-switchover");
+	if (pauses(q))
+		set_migration(q, "pre-switchover");
+	else
+		complete(q);
 }
 
 static void migrate_continue(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
-	json_t *status;
-	const char *id;
 
 	(void)args;
 	if (!is(q->migration, "pre-switchover")) {
 		fake_refuse(f, "Migration not in expected state: active");
 		return;
 	}
-	json_object_foreach (q->jobs, id, status) {
-		ck_assert_msg(is(json_string_value(status), "concluded"), "%s still runs", id);
-	}
 	fake_answer(f, NULL);
-	set_migration(q, "device");
-	q->state = "postmigrate";
-	set_migration(q, "completed");
-	if (q->peer->gone)
-		return;
-	ck_assert_msg(q->peer->hold, "the destination does not wait for `cont`");
-	q->peer->state = "paused";
-	q->peer->incoming = false;
-	close_fd(&q->peer->ram_fd);
-	set_migration(q->peer, "completed");
+	complete(q);
 }
 
 static void fail_incoming(struct fake_qemu *dst)
