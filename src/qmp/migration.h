@@ -40,7 +40,8 @@ int qmp_identity_query(struct qmp *qmp, struct qmp_identity *identity, struct er
 /* --- migration --- */
 
 struct qmp_migration {
-	bool listening;    /* waits for a connection (socket-address) */
+	bool listening;    /* waits for a connection (socket-address, 4.0) */
+	int port;          /* the TCP port it waits on; 0: none */
 	char status[32];   /* MigrationStatus, "" while there was none */
 	char error[512];   /* error-desc */
 	char blocked[512]; /* the first of blocked-reasons */
@@ -71,8 +72,10 @@ struct qmp_parameters {
 int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err);
 int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, struct err *err);
 
-/* migrate-incoming tcp:@address:@port. */
-int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, struct err *err);
+/* migrate-incoming on the first port of @low to @high that is free at @address; which one that
+ * is, qmp_migration_query() tells. QEMU itself goes through the ports, for one that was refused
+ * a port may take no other: it stays in "setup" (seen on 10.0, 11.1; not on 5.2, 7.2). */
+int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high, struct err *err);
 
 /* What else goes in the stream besides RAM (QMP_MIG_BLOCK). */
 enum qmp_stream {

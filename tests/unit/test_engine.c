@@ -649,6 +649,16 @@ START_TEST(ports_in_use_are_passed_over)
 	ck_assert_has(f.err.text, "is free there; name others with --ports LOW-HIGH");
 	ck_undone("no port");
 	fake_move_end(&f);
+
+	/* The NBD server has the other one. The QEMU that found none is of no more use. */
+	fake_move_begin(&f);
+	f.opt.port_low = ntohs(addr.sin_port);
+	f.opt.port_high = f.opt.port_low + 1;
+	fake_move_run(&f);
+	ck_assert_has(f.err.text, "is free there for RAM; name others with --ports LOW-HIGH");
+	ck_undone("no port for RAM");
+	ck_assert_has(f.notes, "it can wait only once");
+	fake_move_end(&f);
 	close(fd);
 }
 END_TEST

@@ -314,7 +314,7 @@ static void say_migration(void)
 	}
 	ck_assert_ok(qmp_parameters_set(qmp, &parameters, &err), &err);
 	ck_assert_ok(qmp_parameters_get(qmp, &parameters, &err), &err);
-	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 65535, &err), &err);
+	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 1, 65535, &err), &err);
 	ck_assert_ok(qmp_pass_fd(qmp, "f", 0, &err), &err);
 	qmp_drop_fd(qmp, "f");
 	ck_assert_ok(qmp_migrate(qmp, "f", QMP_STREAM_RAM, &err), &err);
@@ -520,10 +520,10 @@ END_TEST
 START_TEST(an_ipv6_address_has_brackets_in_a_uri_only)
 {
 	begin();
-	ck_assert_ok(qmp_migrate_incoming(qmp, "fd00::1", 5, &err), &err);
-	sent("migrate-incoming", "{\"uri\": \"tcp:[fd00::1]:5\"}");
-	ck_assert_ok(qmp_migrate_incoming(qmp, "10.0.0.2", 6, &err), &err);
-	sent("migrate-incoming", "{\"uri\": \"tcp:10.0.0.2:6\"}");
+	ck_assert_ok(qmp_migrate_incoming(qmp, "fd00::1", 5, 9, &err), &err);
+	sent("migrate-incoming", "{\"uri\": \"tcp:[fd00::1]:5,to=9\"}");
+	ck_assert_ok(qmp_migrate_incoming(qmp, "10.0.0.2", 6, 6, &err), &err);
+	sent("migrate-incoming", "{\"uri\": \"tcp:10.0.0.2:6,to=6\"}");
 	ck_assert_ok(qmp_nbd_start(qmp, "fd00::1", 5, &err), &err);
 	sent("nbd-server-start",
 	     "{\"addr\": {\"type\": \"inet\", \"data\": {\"host\": \"fd00::1\", "
