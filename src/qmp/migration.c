@@ -195,6 +195,12 @@ int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high
 {
 	_autofree_ char *uri = tcp_uri(address, low, high);
 
+	if (qmp_call(qmp, "migrate-incoming",
+		     json_pack("{s:s, s:b}", "uri", uri, "exit-on-error", 0), NULL, err) == 0)
+		return 0;
+	if (err->kind != ERR_QMP || !strstr(err->text, "exit-on-error"))
+		return -1;
+	/* Before 9.1: "Parameter 'exit-on-error' is unexpected", and nothing was done. */
 	return qmp_call(qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), NULL, err);
 }
 

@@ -74,7 +74,12 @@ int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters,
 
 /* migrate-incoming on the first port of @low to @high that is free at @address; which one that
  * is, qmp_migration_query() tells. QEMU itself goes through the ports, for one that was refused
- * a port may take no other: it stays in "setup" (seen on 10.0, 11.1; not on 5.2, 7.2). */
+ * a port may take no other: it stays in "setup" (seen on 10.0, 11.1; not on 5.2, 7.2).
+ *
+ * From 9.1 on that QEMU does not end when the migration comes to nothing. If it did, its NBD
+ * server would go in the moment in which the guest goes on here, writing to both sides, and
+ * the source's QEMU does not always survive that: 11.1.3 frees a write of the mirror twice (seen
+ * in one of eight moves interrupted just before step_detach; never in 45 with this). */
 int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high, struct err *err);
 
 /* What else goes in the stream besides RAM (QMP_MIG_BLOCK). */

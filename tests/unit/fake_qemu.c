@@ -548,6 +548,10 @@ static void migrate_incoming(struct fake *f, json_t *args, void *arg)
 		fake_refuse(f, "The incoming migration has already been started");
 		return;
 	}
+	if (q->old && json_object_get(args, "exit-on-error")) {
+		fake_refuse(f, "Parameter 'exit-on-error' is unexpected");
+		return;
+	}
 	uri = member(args, "uri");
 	ck_assert_int_eq(sscanf(strrchr(uri, ':'), ":%d,to=%d", &low, &high), 2);
 	for (int port = low; q->ram_fd < 0 && port <= high; port++)

@@ -624,6 +624,23 @@ START_TEST(ram_that_never_converges_is_a_stall)
 }
 END_TEST
 
+START_TEST(a_destination_that_must_end_on_error_will_do)
+{
+	fake_move_begin(&f);
+	f.dst.old = true;
+	fake_move_run(&f);
+	ck_moved("before 9.1");
+	ck_assert(!f.dst.keep);
+	fake_move_end(&f);
+
+	fake_move_begin(&f);
+	fake_move_run(&f);
+	ck_moved("from 9.1 on");
+	ck_assert(f.dst.keep);
+	fake_move_end(&f);
+}
+END_TEST
+
 START_TEST(ports_in_use_are_passed_over)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
@@ -776,6 +793,7 @@ int main(void)
 		a_mirror_that_fails_is_told_in_qemus_words,
 		a_mirror_somebody_ended_is_no_mirror,
 		ram_that_never_converges_is_a_stall,
+		a_destination_that_must_end_on_error_will_do,
 		ports_in_use_are_passed_over,
 		an_nbd_server_that_is_not_ours_stays,
 		a_source_that_has_not_read_quit_is_told_again,
