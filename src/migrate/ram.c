@@ -14,26 +14,47 @@
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
 
-int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
+/* Does a QEMU that refused to listen wait as before? From 10.0 on not: see
+ * qmp_migrate_incoming(). */
+static bool waits_as_before(struct migration *m)
 {
-	(void)timeout_ms;
-	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
-		if (port == m->listening.nbd_port)
-			continue;
-		m->incoming = true;
-		if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, port, err) == 0) {
-			m->listening.ram_port = port;
-			return 0;
-		}
-		if (err->kind == ERR_QMP)
-			m->incoming = false; /* refused: it waits as before */
-		if (err->kind != ERR_QMP || !strstr(err->text, "Address already in use"))
-			return -1;
-	}
+	struct qmp_migration now;
+	struct err ignored;
+
+	return qmp_migration_query(m->dst.qmp, &now, &ignored) == 0 && !now.listening &&
+	       !qmp_migration_active(now.status);
+}
+
+static int not_listening(struct migration *m, struct err *err)
+{
+	if (err->kind != ERR_QMP)
+		return -1;
+	m->incoming = !waits_as_before(m);
+	if (!strstr(err->text, "Address already in use"))
+		return -1;
 	return err_set(err, ERR_FAILED,
 		       "%s: no port from %d to %d is free there for RAM; name "
 		       "others with --ports LOW-HIGH",
 		       m->dst.name, m->opt->port_low, m->opt->port_high);
+}
+
+int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int low = m->opt->port_low, high = m->opt->port_high;
+	struct qmp_migration now;
+
+	(void)timeout_ms;
+	m->incoming = true;
+	if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, low, high, err) < 0)
+		return not_listening(m, err);
+	if (qmp_migration_query(m->dst.qmp, &now, err) < 0)
+		return -1;
+	if (now.port < low || now.port > high)
+		return err_set(err, ERR_FAILED,
+			       "%s: its QEMU does not tell on which port it waits for RAM",
+			       m->dst.name);
+	m->listening.ram_port = now.port;
+	return 0;
 }
 
 static bool src_status_is(const struct migration *m, const char *status)
@@ -66,16 +87,20 @@ static int see_who_stopped(struct migration *m, struct err *err)
 	return 0;
 }
 
-/* Why it came to nothing: the destination's QEMU tells only its own stderr what it could not
- * load, and most often ends. */
+/* Why it came to nothing: before 9.1 the destination's QEMU tells only its own stderr what it
+ * could not load, and ends. */
 static int not_taken_in(struct migration *m, struct err *err)
 {
-	struct qmp_migration now = {0};
+	struct qmp_migration now = {0}, theirs = {0};
 	struct err ignored;
 
 	if (src_status_is(m, "cancelled"))
 		return err_set(err, ERR_FAILED,
 			       "somebody cancelled the migration (migrate_cancel)");
+	if (qmp_alive(m->dst.qmp) && qmp_migration_query(m->dst.qmp, &theirs, &ignored) == 0 &&
+	    theirs.error[0])
+		return err_set(err, ERR_FAILED, "%s: its QEMU could not take the guest in: %s",
+			       m->dst.name, theirs.error);
 	if (qmp_migration_query(m->src.qmp, &now, &ignored) < 0)
 		return -1;
 	return err_set(err, ERR_FAILED,

@@ -165,12 +165,29 @@ static void query_exports(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, list);
 }
 
+static json_t *port_text(int fd)
+{
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	return json_sprintf("%d", ntohs(addr.sin_port));
+}
+
 static void query_migrate(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
 
 	(void)args;
-	fake_answer(f, *q->migration ? json_pack("{s:s}", "status", q->migration) : NULL);
+	json_t *answer = json_object();
+
+	if (*q->migration)
+		json_object_set_new(answer, "status", json_string(q->migration));
+	if (q->ram_fd >= 0)
+		json_object_set_new(answer, "socket-address",
+				    json_pack("[{s:s, s:s, s:o}]", "type", "inet", "host",
+					      "127.0.0.1", "port", port_text(q->ram_fd)));
+	fake_answer(f, answer);
 }
 
 static void query_capabilities(struct fake *f, json_t *args, void *arg)
@@ -548,14 +565,24 @@ static void set_parameters(struct fake *f, json_t *args, void *arg)
 static void migrate_incoming(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
+	const char *uri;
+	int low, high;
 
-	if (!is(q->state, "inmigrate") || q->incoming) {
+	if (!is(q->state, "inmigrate") || q->incoming || *q->migration) {
 		fake_refuse(f, "The incoming migration has already been started");
 		return;
 	}
-	q->ram_fd = listen_on(atoi(strrchr(member(args, "uri"), ':') + 1));
+	if (q->old && json_object_get(args, "exit-on-error")) {
+		fake_refuse(f, "Parameter 'exit-on-error' is unexpected");
+		return;
+	}
+	uri = member(args, "uri");
+	ck_assert_int_eq(sscanf(strrchr(uri, ':'), ":%d,to=%d", &low, &high), 2);
+	for (int port = low; q->ram_fd < 0 && port <= high; port++)
+		q->ram_fd = listen_on(port);
 	if (q->ram_fd < 0) {
 		fake_refuse(f, "Failed to find an available port: Address already in use");
+		q->migration = "setup"; /* from 10.0 on */
 		return;
 	}
 	q->incoming = true;

@@ -28,6 +28,7 @@ struct fake_qemu {
 	const char *state;   /* RunState */
 	bool hold;           /* -S, or `stop` while inmigrate */
 	bool incoming;       /* migrate-incoming was taken */
+	bool old;            /* before 9.1: does not know exit-on-error */
 	bool keep;           /* with exit-on-error false */
 	bool gone;
 	const char *migration; /* MigrationStatus; "" for none so far */

@@ -681,6 +681,23 @@ START_TEST(ram_that_never_converges_is_a_stall)
 }
 END_TEST
 
+START_TEST(a_destination_that_must_end_on_error_will_do)
+{
+	fake_move_begin(&f);
+	f.dst.old = true;
+	fake_move_run(&f);
+	ck_moved("before 9.1");
+	ck_assert(!f.dst.keep);
+	fake_move_end(&f);
+
+	fake_move_begin(&f);
+	fake_move_run(&f);
+	ck_moved("from 9.1 on");
+	ck_assert(f.dst.keep);
+	fake_move_end(&f);
+}
+END_TEST
+
 START_TEST(ports_in_use_are_passed_over)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
@@ -705,6 +722,16 @@ START_TEST(ports_in_use_are_passed_over)
 	fake_move_run(&f);
 	ck_assert_has(f.err.text, "is free there; name others with --ports LOW-HIGH");
 	ck_undone("no port");
+	fake_move_end(&f);
+
+	/* The NBD server has the other one. The QEMU that found none is of no more use. */
+	fake_move_begin(&f);
+	f.opt.port_low = ntohs(addr.sin_port);
+	f.opt.port_high = f.opt.port_low + 1;
+	fake_move_run(&f);
+	ck_assert_has(f.err.text, "is free there for RAM; name others with --ports LOW-HIGH");
+	ck_undone("no port for RAM");
+	ck_assert_has(f.notes, "it can wait only once");
 	fake_move_end(&f);
 	close(fd);
 }
@@ -826,6 +853,7 @@ int main(void)
 		a_mirror_that_fails_is_told_in_qemus_words,
 		a_mirror_somebody_ended_is_no_mirror,
 		ram_that_never_converges_is_a_stall,
+		a_destination_that_must_end_on_error_will_do,
 		ports_in_use_are_passed_over,
 		an_nbd_server_that_is_not_ours_stays,
 		a_source_that_has_not_read_quit_is_told_again,
