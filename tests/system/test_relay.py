@@ -109,7 +109,7 @@ class Refusals(RelayTest):
         move.check_stayed()
 
     def test_no_nbd_server(self):
-        self.refused("destination", "hostb: this QEMU has no NBD server", "1 objection",
+        self.refused("destination", "hostb: its QEMU has no NBD server", "1 objection",
                      hide=["nbd-server-start", "nbd-server-add", "block-export-add"])
 
     def test_no_mirror(self):
