@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -67,8 +68,8 @@ static bool has_ended(void *arg)
 	return ((struct process *)arg)->ended;
 }
 
-/* Spawns with the three standard descriptors and a clean signal mask. */
-static int spawn(pid_t *pid, const char *const *argv, int out, int err_fd)
+/* Spawns with the three standard descriptors, @in -1 being empty, and a clean signal mask. */
+static int spawn(pid_t *pid, const char *const *argv, int in, int out, int err_fd)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -79,7 +80,10 @@ static int spawn(pid_t *pid, const char *const *argv, int out, int err_fd)
 	sigemptyset(&dfl);
 	sigaddset(&dfl, SIGPIPE);
 	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	if (in < 0)
+		posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	else
+		posix_spawn_file_actions_adddup2(&actions, in, 0);
 	posix_spawn_file_actions_adddup2(&actions, out, 1);
 	posix_spawn_file_actions_adddup2(&actions, err_fd, 2);
 	posix_spawnattr_init(&attr);
@@ -138,7 +142,7 @@ int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
 		close(out[1]);
 		return -1;
 	}
-	ret = spawn(&p.pid, argv, out[1], errs[1]);
+	ret = spawn(&p.pid, argv, -1, out[1], errs[1]);
 	close(out[1]);
 	close(errs[1]);
 	if (ret) {
@@ -156,6 +160,41 @@ int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
 	end_deinit(&p.out);
 	end_deinit(&p.err);
 	return ret;
+}
+
+/* A shell whose child is the command ends at once and is reaped here; a command in the
+ * background has an empty stdin by POSIX, unless it is told another. */
+static int spawn_detached(const char *command, int fd, struct err *err)
+{
+	_autofree_ char *script = str_printf("exec 3<&0; (%s\n) <&3 3<&- &", command);
+	const char *argv[] = {"/bin/sh", "-c", script, NULL};
+	int status, ret;
+	pid_t pid;
+
+	ret = spawn(&pid, argv, fd, fd, fd);
+	if (ret)
+		return err_errno(err, ret, "%s", argv[0]);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return 0;
+}
+
+struct stream *process_stream(struct loop *loop, const char *command, struct err *err)
+{
+	int ends[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+		err_errno(err, errno, "socketpair");
+		return NULL;
+	}
+	if (spawn_detached(command, ends[1], err) < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return NULL;
+	}
+	close(ends[1]);
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	return stream_socket(loop, ends[0]);
 }
 
 void process_output_deinit(struct process_output *output)

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "base/stream.h"
 
 /* What is kept of each output. */
 #define PROCESS_OUTPUT_MAX (256u << 10)
@@ -20,6 +21,11 @@ struct process_output {
  * outputs open is not waited for. @output is the caller's to deinit in any case. */
 int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
 		struct process_output *output, struct err *err);
+
+/* Starts @command, of a POSIX shell, and gives its stdin, stdout and stderr as one stream: what
+ * is written is its input, which ends with stream_close(), and what it writes can be read. Its
+ * end is the end of the stream; its status is not told. It is nobody's child. */
+struct stream *process_stream(struct loop *loop, const char *command, struct err *err);
 
 void process_output_deinit(struct process_output *output);
 

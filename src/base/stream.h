@@ -84,6 +84,9 @@ static inline void stream_close(struct stream *s)
 struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_ms,
 			   struct err *err);
 
+/* Takes over @fd, a connected, non-blocking Unix stream socket. */
+struct stream *stream_socket(struct loop *loop, int fd);
+
 /* The process that listens on the socket that @unix_stream, one of stream_unix(), is
  * connected to (SO_PEERCRED); 0 when the kernel does not tell. */
 pid_t stream_unix_peer(const struct stream *unix_stream);

@@ -136,10 +136,19 @@ static int connect_until(struct loop *loop, int fd, const struct sockaddr_un *ad
 	return 0;
 }
 
+struct stream *stream_socket(struct loop *loop, int fd)
+{
+	struct unix_stream *u = mem_zalloc(1, sizeof(*u));
+
+	u->stream.ops = &unix_ops;
+	u->fd = fd;
+	u->watch = loop_fd_add(loop, fd, POLLIN, on_ready, u);
+	return &u->stream;
+}
+
 struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_ms, struct err *err)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct unix_stream *u;
 	int fd;
 
 	if (strlen(path) >= sizeof(addr.sun_path)) {
@@ -157,11 +166,7 @@ struct stream *stream_unix(struct loop *loop, const char *path, int64_t timeout_
 		close(fd);
 		return NULL;
 	}
-	u = mem_zalloc(1, sizeof(*u));
-	u->stream.ops = &unix_ops;
-	u->fd = fd;
-	u->watch = loop_fd_add(loop, fd, POLLIN, on_ready, u);
-	return &u->stream;
+	return stream_socket(loop, fd);
 }
 
 pid_t stream_unix_peer(const struct stream *unix_stream)

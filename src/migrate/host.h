@@ -28,6 +28,7 @@ struct host_ops {
 	int (*free_space)(struct host *host, const char *path, uint64_t *bytes, struct err *err);
 	int (*command)(struct host *host, const char *command, int64_t timeout_ms,
 		       struct process_output *output, struct err *err);
+	struct stream *(*program)(struct host *host, const char *command, struct err *err);
 	void (*close)(struct host *host);
 };
 
@@ -95,6 +96,12 @@ static inline int host_command(struct host *host, const char *command, int64_t t
 			       struct process_output *output, struct err *err)
 {
 	return host->ops->command(host, command, timeout_ms, output, err);
+}
+
+/* As process_stream() and ssh_program(). */
+static inline struct stream *host_program(struct host *host, const char *command, struct err *err)
+{
+	return host->ops->program(host, command, err);
 }
 
 /* As host_command, and a status other than 0 is an error with the command's last line of

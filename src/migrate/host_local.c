@@ -116,6 +116,11 @@ static int local_command(struct host *host, const char *command, int64_t timeout
 	return process_run(local->loop, argv, timeout_ms, output, err);
 }
 
+static struct stream *local_program(struct host *host, const char *command, struct err *err)
+{
+	return process_stream(((struct local_host *)host)->loop, command, err);
+}
+
 static void local_close(struct host *host)
 {
 	free(host);
@@ -130,6 +135,7 @@ static const struct host_ops local_ops = {
 	.file_remove = local_file_remove,
 	.free_space = local_free_space,
 	.command = local_command,
+	.program = local_program,
 	.close = local_close,
 };
 

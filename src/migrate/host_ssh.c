@@ -81,6 +81,13 @@ static int remote_command(struct host *host, const char *command, int64_t timeou
 	return ssh ? ssh_command(ssh, command, timeout_ms, output, err) : -1;
 }
 
+static struct stream *remote_program(struct host *host, const char *command, struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_program(ssh, command, err) : NULL;
+}
+
 static void remote_close(struct host *host)
 {
 	struct ssh_host *h = (struct ssh_host *)host;
@@ -98,6 +105,7 @@ static const struct host_ops remote_ops = {
 	.file_remove = remote_file_remove,
 	.free_space = remote_free_space,
 	.command = remote_command,
+	.program = remote_program,
 	.close = remote_close,
 };
 

@@ -140,7 +140,7 @@ static int failed(struct ssh *ssh, const struct command *c, const char *what, st
 		       text ? text : "unknown error");
 }
 
-static int start(struct ssh *ssh, struct command *c, struct err *err)
+static int start_open(struct ssh *ssh, struct command *c, struct err *err)
 {
 	bool refused;
 
@@ -149,8 +149,13 @@ static int start(struct ssh *ssh, struct command *c, struct err *err)
 		return refused ? err_wrap(err, "%s: the server allows no commands", ssh->host) : -1;
 	if (ssh_io_run(ssh, "the server to start a command", start_step, c, err) < 0)
 		return -1;
-	if (c->rc < 0)
-		return failed(ssh, c, "start a command", err);
+	return c->rc < 0 ? failed(ssh, c, "start a command", err) : 0;
+}
+
+static int start(struct ssh *ssh, struct command *c, struct err *err)
+{
+	if (start_open(ssh, c, err) < 0)
+		return -1;
 	if (ssh_io_run(ssh, "the end of a command's input to be sent", eof_step, c, err) < 0)
 		return -1;
 	return c->rc < 0 ? failed(ssh, c, "end the command's input", err) : 0;
@@ -260,4 +265,18 @@ int ssh_command(struct ssh *ssh, const char *command, int64_t timeout_ms,
 	buf_deinit(&c.err.held);
 	free(c.wrapped);
 	return ret;
+}
+
+/* One stream for all: its stderr is its stdout. */
+struct stream *ssh_program(struct ssh *ssh, const char *command, struct err *err)
+{
+	_autofree_ char *script = str_printf("exec 2>&1; %s", command);
+	_autofree_ char *quoted = str_shell_quote(script);
+	_autofree_ char *wrapped = str_printf("exec /bin/sh -c %s", quoted);
+	struct command c = {.wrapped = wrapped};
+
+	if (start_open(ssh, &c, err) == 0)
+		return ssh_stream_new(ssh, c.channel, "a program");
+	ssh_channel_release(ssh, c.channel);
+	return NULL;
 }

@@ -74,6 +74,11 @@ int ssh_io_closed(const struct ssh *ssh, struct err *err);
 /* Whether more may be written; when not, the kernel has to take something first. */
 bool ssh_io_writable(const struct ssh *ssh);
 
+/* --- stream.c --- */
+
+/* The stream of an open @channel, which it takes over; @name for words. */
+struct stream *ssh_stream_new(struct ssh *ssh, LIBSSH2_CHANNEL *channel, const char *name);
+
 /* --- channel.c --- */
 
 /* 0 when the session can have a new channel. */

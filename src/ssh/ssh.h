@@ -51,6 +51,11 @@ const char *ssh_peer_address(const struct ssh *ssh);
  * direct-streamlocal@openssh.com (OpenSSH's PROTOCOL, 2.4). */
 struct stream *ssh_unix_stream(struct ssh *ssh, const char *path, struct err *err);
 
+/* Starts @command, of a POSIX shell, by /bin/sh of the other host, and gives its stdin, stdout
+ * and stderr as one stream, as process_stream() does. When the connection ends, so does its
+ * input (as soon as sshd notices). */
+struct stream *ssh_program(struct ssh *ssh, const char *command, struct err *err);
+
 /* Runs @command, one line of POSIX shell, by /bin/sh of the other host, stdin empty, and
  * waits for its end; what it leaves running in the background is not waited for. 0 when it
  * ran and ended, whatever its status. Each output is cut at PROCESS_OUTPUT_MAX. When

@@ -199,11 +199,24 @@ static void explain_refusal(struct ssh *ssh, const char *path, struct err *err)
 		ssh->host, path, why, ssh->config.user);
 }
 
+struct stream *ssh_stream_new(struct ssh *ssh, LIBSSH2_CHANNEL *channel, const char *name)
+{
+	struct ssh_stream *s = mem_zalloc(1, sizeof(*s));
+
+	s->stream.ops = &ssh_stream_ops;
+	s->ssh = ssh;
+	s->channel = channel;
+	s->path = str_dup(name);
+	s->next = ssh->streams;
+	ssh->streams = s;
+	ssh_io_kick(ssh);
+	return &s->stream;
+}
+
 struct stream *ssh_unix_stream(struct ssh *ssh, const char *path, struct err *err)
 {
 	struct buf message _cleanup_buf_ = {0};
 	LIBSSH2_CHANNEL *channel;
-	struct ssh_stream *s;
 	bool refused;
 
 	wire_add_string(&message, path, strlen(path));
@@ -215,13 +228,5 @@ struct stream *ssh_unix_stream(struct ssh *ssh, const char *path, struct err *er
 			explain_refusal(ssh, path, err);
 		return NULL;
 	}
-	s = mem_zalloc(1, sizeof(*s));
-	s->stream.ops = &ssh_stream_ops;
-	s->ssh = ssh;
-	s->channel = channel;
-	s->path = str_dup(path);
-	s->next = ssh->streams;
-	ssh->streams = s;
-	ssh_io_kick(ssh);
-	return &s->stream;
+	return ssh_stream_new(ssh, channel, path);
 }

@@ -1,0 +1,292 @@
+/* The guard is a script of a POSIX shell that reads orders from its stdin, the connection:
+ *
+ *   made N       file N of its arguments was made
+ *   run          the program; its shell words follow, up to a line with the token alone
+ *   release      go, and let everything live
+ *   undo         end the program, remove what was made, go; so does the end of stdin
+ *
+ * and says "TOKEN started", "TOKEN ended STATUS", "TOKEN undone". Everything else that comes is
+ * the program's own. The token, drawn for each guard, keeps the two apart: what a QEMU says may
+ * come from a guest.
+ *
+ * The program gets a session of its own, so that no hangup of sshd reaches it, and a parent that
+ * waits for its end, or ends it: first kindly, so that it removes its sockets, then by SIGKILL.
+ */
+#include "migrate/guard.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/str.h"
+
+/* What is kept of what the program says. */
+#define WORDS_MAX 4096
+
+struct guard {
+	struct loop *loop;
+	struct host *host;
+	struct stream *stream; /* NULL: the connection has ended */
+	char token[24];
+	struct buf in, out;
+	int64_t timeout_ms;
+	bool ready, started, ended, undone;
+	char words[WORDS_MAX]; /* the last line of the program */
+};
+
+/* %1$s: the token, %2$s: the files, as words of a shell. */
+static const char script[] =
+	"t=%s; set -- %s; made=; w=; i=0\n"
+	"for f in \"$@\"; do i=$((i + 1)); eval \"f$i=\\$f\"; done\n"
+	"say() { printf '%%s %%s\\n' \"$t\" \"$1\"; }\n"
+	"undo() {\n"
+	"trap '' HUP TERM INT PIPE\n"
+	"[ -z \"$w\" ] || { kill -TERM \"$w\"; wait \"$w\"; } 2>/dev/null\n"
+	"for n in $made; do eval \"f=\\$f$n\"; rm -f -- \"$f\"; done\n"
+	"say undone; exit 0; }\n"
+	"run() {\n"
+	"if command -v setsid >/dev/null; then setsid \"$@\" </dev/null & else \"$@\" </dev/null & "
+	"fi\n"
+	"k=$!; x=\n"
+	"trap 'kill -TERM $k; (sleep 3; kill -KILL $k) & x=$!' TERM\n"
+	"trap '' HUP INT PIPE\n"
+	"wait $k; s=$?\n"
+	"while kill -0 $k; do wait $k; s=$?; done 2>/dev/null\n"
+	"[ -z \"$x\" ] || kill $x; say \"ended $s\"; } 2>&1\n"
+	"trap undo HUP TERM INT PIPE\n"
+	"say ready\n"
+	"while read -r word arg; do case $word in\n"
+	"made) made=\"$made $arg\" ;;\n"
+	"run) c=; while IFS= read -r l && [ \"$l\" != \"$t\" ]; do c=\"$c$l\n\"; done\n"
+	"eval \"run $c\" & w=$!; say started ;;\n"
+	"release) [ -z \"$w\" ] || kill -KILL \"$w\"; exit 0 ;;\n"
+	"undo) undo ;;\n"
+	"esac; done\n"
+	"undo";
+
+static void take_order(struct guard *g, const char *word)
+{
+	if (str_eq(word, "ready"))
+		g->ready = true;
+	else if (str_eq(word, "started"))
+		g->started = true;
+	else if (str_eq(word, "undone"))
+		g->undone = true;
+	else if (str_starts(word, "ended"))
+		g->ended = true;
+}
+
+static void take_line(struct guard *g, char *line)
+{
+	size_t len = strlen(g->token);
+
+	if (strncmp(line, g->token, len) == 0 && line[len] == ' ') {
+		take_order(g, line + len + 1);
+	} else if (*line) {
+		snprintf(g->words, sizeof(g->words), "%s", line);
+		str_sanitize(g->words);
+	}
+}
+
+static void take_lines(struct guard *g)
+{
+	char *end;
+
+	while (g->in.len && (end = memchr(g->in.data, '\n', g->in.len))) {
+		*end = '\0';
+		take_line(g, g->in.data);
+		buf_drop(&g->in, (size_t)(end - g->in.data) + 1);
+	}
+	if (g->in.len > WORDS_MAX)
+		buf_drop(&g->in, g->in.len - WORDS_MAX);
+}
+
+static void lose(struct guard *g)
+{
+	stream_close(g->stream);
+	g->stream = NULL;
+}
+
+static void flush(struct guard *g)
+{
+	while (g->stream && g->out.len) {
+		ssize_t n = stream_write(g->stream, g->out.data, g->out.len, NULL);
+
+		if (n < 0)
+			lose(g);
+		if (n <= 0)
+			break;
+		buf_drop(&g->out, (size_t)n);
+	}
+	if (g->stream)
+		stream_want_write(g->stream, g->out.len > 0);
+}
+
+static void on_ready(void *arg)
+{
+	struct guard *g = arg;
+	char chunk[4096];
+	ssize_t n = 0;
+
+	flush(g);
+	while (g->stream && (n = stream_read(g->stream, chunk, sizeof(chunk), NULL)) > 0) {
+		buf_add(&g->in, chunk, (size_t)n);
+		take_lines(g);
+	}
+	if (n < 0)
+		lose(g);
+}
+
+static int send_text(struct guard *g, const char *text, struct err *err)
+{
+	if (g->stream) {
+		buf_add(&g->out, text, strlen(text));
+		flush(g);
+	}
+	if (!g->stream)
+		return err_set(err, ERR_CLOSED, "%s: the guard of its QEMU is gone%s%s",
+			       g->host->name, g->words[0] ? ": " : "", g->words);
+	return 0;
+}
+
+static bool ready_or_lost(void *arg)
+{
+	return ((struct guard *)arg)->ready || !((struct guard *)arg)->stream;
+}
+
+static bool started_or_lost(void *arg)
+{
+	return ((struct guard *)arg)->started || !((struct guard *)arg)->stream;
+}
+
+static bool undone_or_lost(void *arg)
+{
+	return ((struct guard *)arg)->undone || !((struct guard *)arg)->stream;
+}
+
+static int await(struct guard *g, const char *what, bool (*done)(void *arg), const bool *came,
+		 struct err *err)
+{
+	if (loop_await(g->loop, what, g->timeout_ms, done, g, err) < 0)
+		return err_wrap(err, "%s", g->host->name);
+	return *came ? 0
+		     : err_set(err, ERR_CLOSED, "%s: the guard of its QEMU has ended: %s",
+			       g->host->name, g->words[0] ? g->words : "without a reason");
+}
+
+static int draw_token(struct guard *g, struct err *err)
+{
+	uint64_t n;
+
+	if (getrandom(&n, sizeof(n), 0) != (ssize_t)sizeof(n))
+		return err_errno(err, errno, "getrandom");
+	snprintf(g->token, sizeof(g->token), "%016llx", (unsigned long long)n);
+	return 0;
+}
+
+static char *make_script(const struct guard *g, char *const *files, size_t count)
+{
+	_cleanup_buf_ struct buf words = {0};
+
+	for (size_t i = 0; i < count; i++) {
+		_autofree_ char *word = str_shell_quote(files[i]);
+
+		buf_printf(&words, "%s ", word);
+	}
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	return str_printf(script, g->token, words.data ? words.data : "");
+#pragma GCC diagnostic pop
+}
+
+struct guard *guard_start(struct loop *loop, struct host *host, char *const *files, size_t count,
+			  int64_t timeout_ms, struct err *err)
+{
+	struct guard *g = mem_zalloc(1, sizeof(*g));
+	_autofree_ char *command = NULL;
+
+	g->loop = loop;
+	g->host = host;
+	g->timeout_ms = timeout_ms;
+	if (draw_token(g, err) == 0) {
+		command = make_script(g, files, count);
+		g->stream = host_program(host, command, err);
+	}
+	if (!g->stream) {
+		guard_close(g);
+		return NULL;
+	}
+	stream_watch(g->stream, on_ready, g);
+	on_ready(g);
+	if (await(g, "a shell over there", ready_or_lost, &g->ready, err) == 0)
+		return g;
+	guard_close(g);
+	return NULL;
+}
+
+int guard_made(struct guard *g, size_t index, struct err *err)
+{
+	_autofree_ char *order = str_printf("made %zu\n", index + 1);
+
+	return send_text(g, order, err);
+}
+
+static void add_words(struct buf *b, const char *const *words)
+{
+	for (; words && *words; words++) {
+		_autofree_ char *word = str_shell_quote(*words);
+
+		buf_printf(b, "%s ", word);
+	}
+}
+
+int guard_run(struct guard *g, const char *cwd, const char *const *environment,
+	      const char *const *argv, struct err *err)
+{
+	_cleanup_buf_ struct buf order = {0};
+	_autofree_ char *directory = str_shell_quote(cwd);
+
+	buf_printf(&order, "run\n");
+	buf_printf(&order, "sh -c 'cd \"$1\" && shift && exec \"$@\"' sh %s env ", directory);
+	add_words(&order, environment);
+	add_words(&order, argv);
+	buf_printf(&order, "\n%s\n", g->token);
+	if (send_text(g, order.data, err) < 0)
+		return -1;
+	return await(g, "the start of QEMU", started_or_lost, &g->started, err);
+}
+
+bool guard_program_ended(const struct guard *g)
+{
+	return g->ended || !g->stream;
+}
+
+const char *guard_last_words(const struct guard *g)
+{
+	return g->words[0] ? g->words : "it gave no reason";
+}
+
+int guard_release(struct guard *g, struct err *err)
+{
+	return send_text(g, "release\n", err);
+}
+
+int guard_undo(struct guard *g, int64_t timeout_ms, struct err *err)
+{
+	g->timeout_ms = timeout_ms;
+	if (send_text(g, "undo\n", err) < 0)
+		return -1;
+	return await(g, "the guard to end what it started", undone_or_lost, &g->undone, err);
+}
+
+void guard_close(struct guard *g)
+{
+	if (!g)
+		return;
+	lose(g);
+	buf_deinit(&g->in);
+	buf_deinit(&g->out);
+	free(g);
+}

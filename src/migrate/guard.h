@@ -1,0 +1,42 @@
+/* A guard over there: a shell that starts the destination's QEMU and holds on to it. When the
+ * connection ends before guard_release() - vmferry died, the network went - it ends that QEMU
+ * and removes the files that were made for it, by itself. Afterwards the QEMU lives on whatever
+ * happens to vmferry. Nothing but a POSIX shell is needed for it (and setsid(1), if it is
+ * there).
+ */
+#ifndef VMFERRY_MIGRATE_GUARD_H
+#define VMFERRY_MIGRATE_GUARD_H
+
+#include "migrate/host.h"
+
+struct guard;
+
+/* Starts one that knows these @files, which it removes only after guard_made(). NULL with
+ * @err. @host must live as long. */
+struct guard *guard_start(struct loop *loop, struct host *host, char *const *files, size_t count,
+			  int64_t timeout_ms, struct err *err);
+
+/* File @index was made: from now on it is the guard's to remove. */
+int guard_made(struct guard *guard, size_t index, struct err *err);
+
+/* Starts the program @argv (NULL at its end) with these settings of the environment ("A=b",
+ * NULL at the end), in directory @cwd. What it writes to stderr is kept for words. Returns when
+ * it has been started, which says nothing of how it fares. */
+int guard_run(struct guard *guard, const char *cwd, const char *const *environment,
+	      const char *const *argv, struct err *err);
+
+/* Whether that program has ended, and what it said last: "qemu-system-x86_64: ...". */
+bool guard_program_ended(const struct guard *guard);
+const char *guard_last_words(const struct guard *guard);
+
+/* Lets the program and the files live: from here on the guard does nothing. Not waited for: what
+ * is sent behind it over the same connection arrives after it. */
+int guard_release(struct guard *guard, struct err *err);
+
+/* Has it end the program and remove the files now; returns when it has. */
+int guard_undo(struct guard *guard, int64_t timeout_ms, struct err *err);
+
+/* Ends the connection, with what that entails. NULL is accepted. */
+void guard_close(struct guard *guard);
+
+#endif
