@@ -63,6 +63,14 @@ static int take_start(struct cmdline *cmd, const char *arg, struct err *err)
 	return 0;
 }
 
+static int take_clone(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.clone = true;
+	return 0;
+}
+
 static int take_mirror(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	static const char *const names[] = {"auto", "blockdev", "drive", "none"};
@@ -227,6 +235,8 @@ static const struct row rows[] = {
 	 "paths that begin with SRC here begin with DST over there. Repeatable"},
 	{"start", 0, "COMMAND", FOR_MIGRATE | FOR_PREPARE, take_start,
 	 "run COMMAND over there to start the waiting QEMU"},
+	{"clone", 0, NULL, FOR_MIGRATE, take_clone,
+	 "start the waiting QEMU over there by the source's own command line"},
 	{"mirror", 0, "METHOD", FOR_MIGRATE | FOR_BEGIN | FOR_PREPARE | FOR_PERFORM, take_mirror,
 	 "auto, blockdev or drive (blockdev-mirror, drive-mirror); none: the old way, `migrate` "
 	 "blk"},
@@ -322,6 +332,7 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 {
 	struct options *opt = &cmd->options;
 	const char *destination = poptGetArg(popt);
+	int ret;
 
 	if (!destination)
 		return err_set(err, ERR_USAGE, "DESTINATION is missing");
@@ -331,7 +342,13 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 			"destination \"%s\": %s runs on the destination's host and takes the "
 			"path of its monitor there, /path/qmp.sock",
 			destination, cmd->command->name);
-	if (destination_parse(destination, &opt->dst, err) < 0)
+	if (opt->clone && opt->start)
+		return err_set(err, ERR_USAGE, "--clone and --start exclude one another");
+	if (opt->clone)
+		ret = destination_parse_host(destination, opt->source, &opt->dst, err);
+	else
+		ret = destination_parse(destination, &opt->dst, err);
+	if (ret < 0)
 		return -1;
 	opt->ssh.host = opt->dst.host;
 	opt->ssh.user = opt->dst.user;

@@ -136,6 +136,16 @@ static void plan_step(struct out *out, const struct step *step)
 	print_line(out, OUT_MESSAGE, &b);
 }
 
+static void plan_argument(struct out *out, const char *text, bool changed)
+{
+	_cleanup_buf_ struct buf b = {0};
+
+	begin(&b, "argument");
+	add_string(&b, "text", text);
+	add_bool(&b, "changed", changed);
+	print_line(out, OUT_MESSAGE, &b);
+}
+
 /* What a QEMU has told of itself; nothing of one that was not asked. */
 static void plan_abilities(struct out *out, const struct side *side)
 {
@@ -173,6 +183,8 @@ static void on_plan(struct show *show, const struct migration *m)
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))
 			plan_step(out, &steps[i]);
+	for (size_t i = 0; i < m->clone.count; i++)
+		plan_argument(out, m->clone.argv[i], m->clone.changed[i]);
 	plan_abilities(out, &m->src);
 	plan_abilities(out, &m->dst);
 }

@@ -166,6 +166,20 @@ static const char *method_of(const struct migration *m)
 	return "blockdev-mirror over NBD, then RAM";
 }
 
+/* One argument a line; '*' marks what is not as the source's. */
+static void add_command_line(struct buf *b, const struct migration *m)
+{
+	buf_printf(b,
+		   "start on %s, by a guard that ends it if we die before the guest runs there:\n",
+		   m->dst.name);
+	for (size_t i = 0; i < m->clone.count; i++) {
+		_autofree_ char *word = str_shell_quote(m->clone.argv[i]);
+
+		str_sanitize(word);
+		buf_printf(b, "  %c %s\n", m->clone.changed[i] ? '*' : ' ', word);
+	}
+}
+
 static void add_plan(struct buf *b, const struct migration *m)
 {
 	buf_printf(b, "guest: %s, %s\n", m->guest.name[0] ? m->guest.name : "(without a name)",
@@ -182,6 +196,8 @@ static void add_plan(struct buf *b, const struct migration *m)
 		   m->opt->port_high);
 	if (m->opt->start)
 		buf_printf(b, "start on %s: %s\n", m->dst.name, m->opt->start);
+	if (m->opt->clone)
+		add_command_line(b, m);
 	buf_printf(b, "steps:\n");
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))

@@ -1,5 +1,6 @@
 #include "migrate/destination.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,28 @@ int destination_parse(const char *text, struct destination *dst, struct err *err
 	if (ret < 0)
 		destination_deinit(dst);
 	return ret;
+}
+
+static bool has_path(const char *text)
+{
+	if (str_starts(text, "ssh://"))
+		return strchr(text + strlen("ssh://"), '/');
+	return *text == '/' || strstr(text, ":/");
+}
+
+int destination_parse_host(const char *text, const char *socket, struct destination *dst,
+			   struct err *err)
+{
+	_autofree_ char *absolute = NULL;
+	_autofree_ char *whole = NULL;
+
+	if (has_path(text))
+		return destination_parse(text, dst, err);
+	absolute = realpath(socket, NULL);
+	if (!absolute)
+		return err_set(err, ERR_USAGE, "source \"%s\": %s", socket, strerror(errno));
+	whole = str_printf(str_starts(text, "ssh://") ? "%s%s" : "%s:%s", text, absolute);
+	return destination_parse(whole, dst, err);
 }
 
 void destination_deinit(struct destination *dst)

@@ -16,6 +16,11 @@ struct destination {
 /* Takes `[user@]host:/path`, `[user@][v6]:/path`, `ssh://[user@]host[:port]/path` or
  * `/path`. */
 int destination_parse(const char *text, struct destination *dst, struct err *err);
+/* As destination_parse, but "[user@]host" alone or "ssh://[user@]host[:port]" will do: the path is
+ * that of @socket, made absolute, then. */
+int destination_parse_host(const char *text, const char *socket, struct destination *dst,
+			   struct err *err);
+
 void destination_deinit(struct destination *dst);
 
 #endif

@@ -20,6 +20,7 @@ struct disk {
 	const struct qmp_drive *src; /* of the source's drives */
 	char *src_path;              /* absolute; NULL when the image is no file */
 	char *dst_path;              /* absolute; NULL while not known */
+	bool on_command_line;        /* --clone: the source's names its image */
 	bool path_wanted;            /* by --disk NAME=PATH or --map: no other will do */
 	char *dst_node;              /* node over there; NULL until its QEMU was looked at */
 	bool dst_by_device;          /* it has the same -drive name */

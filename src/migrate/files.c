@@ -39,6 +39,8 @@ static int create(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 		return -1;
 	}
 	disk->made_path = str_dup(disk->dst_path);
+	if (m->guard && guard_made(m->guard, (size_t)(disk - m->disks.list), err) < 0)
+		return -1;
 	if (m->by_hand && mark_file(disk->made_path, m->id, err) < 0)
 		migration_note(m, "%s; should the move fail, that file will stay", err->text);
 	return qcow2 ? format_qcow2(m, disk, timeout_ms, err) : 0;

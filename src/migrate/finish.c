@@ -75,6 +75,9 @@ static int hand_over_paused(struct migration *m, struct err *err)
 {
 	struct qmp_status status;
 
+	if (m->guard && guard_release(m->guard, err) < 0)
+		return -1;
+
 	if (qmp_status_query(m->dst.qmp, &status, err) < 0)
 		return -1;
 	if (qmp_can(&m->dst.caps, QMP_SET_ACTIVE) && qmp_nodes_activate(m->dst.qmp, err) < 0)
@@ -92,6 +95,10 @@ int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 	}
 	if (!m->was_running)
 		return hand_over_paused(m, err);
+	/* Over one connection what is sent first arrives first: the guest that `cont` lets run has
+	 * nobody over it any more. */
+	if (m->guard && guard_release(m->guard, err) < 0)
+		return -1;
 	m->switched = true;
 	m->dst.resumed = false;
 	if (qmp_finish(qmp_cont_send(m->dst.qmp), err) < 0 ||

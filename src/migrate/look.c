@@ -14,9 +14,13 @@ static int look_at_sides(struct migration *m, struct err *err)
 		return m->by_hand && !src ? look_at_the_end(m, err) : 0;
 	if (m->by_hand)
 		handover_choose_disks(m);
+	if (m->opt->clone)
+		look_at_clone(m);
 	if (look_at_host(m, err) < 0)
 		return -1;
-	return m->host && !m->opt->start ? look_at_destination(m, err) : 0;
+	if (m->opt->clone)
+		look_at_clone_over_there(m);
+	return m->host && !starts_destination(m) ? look_at_destination(m, err) : 0;
 }
 
 int step_look(struct migration *m, int64_t timeout_ms, struct err *err)

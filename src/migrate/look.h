@@ -48,6 +48,11 @@ void look_for_same_file(struct migration *m, struct disk *disk);
 /* Objects when a file system over there has less room than our disks will take. */
 void look_at_space(struct migration *m);
 
+/* --clone: what the destination's command line will be; and whether all that it needs is there.
+ * Objects to what cannot be repeated. */
+void look_at_clone(struct migration *m);
+void look_at_clone_over_there(struct migration *m);
+
 /* Whether both sides are surely one host. */
 bool look_is_same_host(struct migration *m);
 

@@ -120,7 +120,7 @@ static void look_at_path(struct migration *m, struct disk *disk, const struct qm
 
 	if (!path)
 		return;
-	if ((m->opt->start || disk->path_wanted) && !str_eq(disk->dst_path, path) &&
+	if ((starts_destination(m) || disk->path_wanted) && !str_eq(disk->dst_path, path) &&
 	    !are_one_file(m, disk->dst_path, path))
 		problems_add(
 			&m->problems,
@@ -201,9 +201,10 @@ int look_at_destination(struct migration *m, struct err *err)
 		return 0;
 	}
 	problems_add(&m->problems, "%s%s", local.text,
-		     m->dst.qmp || local.kind == ERR_TIMEOUT || m->opt->start
+		     m->dst.qmp || local.kind == ERR_TIMEOUT || starts_destination(m)
 			     ? ""
-			     : "; start its QEMU with -incoming defer -S, or give --start COMMAND");
+			     : "; start its QEMU with -incoming defer -S, or give --start COMMAND "
+			       "or --clone");
 	if (local.kind == ERR_INTERRUPTED)
 		*err = local;
 	return local.kind == ERR_INTERRUPTED ? -1 : 0;

@@ -74,7 +74,8 @@ static void look_for_monitor(struct migration *m)
 
 	if (stream)
 		problems_add(&m->problems,
-			     "%s: a program listens on %s already; leave --start out to use it, "
+			     "%s: a program listens on %s already; leave --start or --clone out to "
+			     "use it, "
 			     "or end it",
 			     m->dst.name, m->opt->dst.socket);
 	stream_close(stream);
@@ -131,7 +132,7 @@ int look_at_host(struct migration *m, struct err *err)
 		return local.kind == ERR_INTERRUPTED ? -1 : 0;
 	}
 	choose_address(m);
-	if (!m->opt->start)
+	if (!starts_destination(m))
 		return 0;
 	look_for_monitor(m);
 	for (size_t i = 0; i < m->disks.count; i++) {

@@ -29,6 +29,9 @@ void migration_free(struct migration *m)
 	if (!m)
 		return;
 	qmp_forget(m->stop_status);
+	guard_close(m->guard);
+	clone_deinit(&m->clone);
+	source_process_deinit(&m->process);
 	disconnect_disks(m);
 	disconnect_ram(m);
 	qmp_close(m->src.qmp);

@@ -10,11 +10,14 @@
 
 #include "base/loop.h"
 #include "cookie/cookie.h"
+#include "migrate/clone_argv.h"
 #include "migrate/disk.h"
+#include "migrate/guard.h"
 #include "migrate/host.h"
 #include "migrate/options.h"
 #include "migrate/problems.h"
 #include "migrate/report.h"
+#include "migrate/source_process.h"
 #include "migrate/steps.h"
 #include "qmp/block.h"
 #include "qmp/caps.h"
@@ -62,6 +65,12 @@ struct migration {
 	char *method_why; /* with it: why; else NULL */
 	bool incremental; /* only what the top images hold */
 
+	/* --clone */
+	struct source_process process; /* of the source's QEMU */
+	struct clone clone;            /* the destination's command line */
+	bool as_other_user;            /* than the one that logs in there */
+	struct guard *guard;           /* holds on to that QEMU; NULL: none */
+
 	/* By hand, where each phase is a process of its own; see handover.h. */
 	bool by_hand;
 	enum phase phase;            /* this process's */
@@ -84,7 +93,7 @@ struct migration {
 	bool migrating;            /* `migrate` was sent */
 	int ram_fd;                /* our copy of RAM's connection that the source has, or -1 */
 	bool detaching;            /* the mirrors are being ended by us */
-	bool started_dst;          /* --start was run by us */
+	bool started_dst;          /* its QEMU was started by us, or by the user's --start */
 	bool source_lost;          /* its QEMU could not be asked any more at the end */
 	bool dst_obeyed;           /* it has ended because we told it to */
 	bool dst_quit;             /* we have ended the destination's QEMU */
@@ -97,6 +106,12 @@ struct migration {
 	struct qmp_parameters src_parameters; /* as they were */
 	bool parameters_set;
 };
+
+/* Whether the destination's QEMU is started by us, in whatever way, and not there before. */
+static inline bool starts_destination(const struct migration *m)
+{
+	return m->opt->start || m->opt->clone;
+}
 
 /* Opens QMP on a side. */
 int side_open_src(struct migration *m, struct err *err);

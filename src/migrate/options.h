@@ -30,6 +30,7 @@ struct options {
 	const char *const *disks; /* NAME or NAME=PATH; NULL-terminated, NULL: all */
 	const char *const *maps;  /* SRCPREFIX=DSTPREFIX; NULL-terminated, NULL: none */
 	const char *start;        /* shell command that starts the waiting QEMU, or NULL */
+	bool clone;               /* start it ourselves, by the source's own command line */
 	enum mirror_method mirror;
 	bool incremental;           /* only what the top images hold */
 	bool trust_backing;         /* with it: backing images are not compared */

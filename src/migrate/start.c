@@ -8,12 +8,6 @@
 /* No event tells that a socket has come to be. */
 #define MONITOR_LOOK_MS 50
 
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
 static int run_command(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	struct process_output output = {0};
@@ -36,16 +30,25 @@ static int run_command(struct migration *m, int64_t timeout_ms, struct err *err)
 	return ret;
 }
 
-static int await_monitor(struct migration *m, int64_t until_ms, struct err *err)
+static bool never(void *arg)
 {
+	(void)arg;
+	return false;
+}
+
+int await_monitor(struct migration *m, int64_t until_ms, bool (*ended)(void *arg), void *arg,
+		  struct err *err)
+{
+	bool (*done)(void *arg) = ended ? ended : never;
 	struct stream *stream;
 
 	while (!(stream = host_unix_stream(m->host, m->opt->dst.socket, err))) {
-		if (err->kind == ERR_CLOSED || err->kind == ERR_INTERRUPTED)
+		if (err->kind == ERR_CLOSED || err->kind == ERR_INTERRUPTED || done(arg))
 			return -1;
 		if (loop_now_ms() >= until_ms)
-			return err_wrap(err, "the QEMU of --start has not opened its monitor");
-		if (loop_wait(m->loop, never, NULL, loop_now_ms() + MONITOR_LOOK_MS) ==
+			return err_wrap(err,
+					"the QEMU that was started has not opened its monitor");
+		if (loop_wait(m->loop, done, arg, loop_now_ms() + MONITOR_LOOK_MS) ==
 		    LOOP_INTERRUPTED)
 			return err_set(err, ERR_INTERRUPTED, "interrupted");
 	}
@@ -60,7 +63,7 @@ int step_start(struct migration *m, int64_t timeout_ms, struct err *err)
 	m->started_dst = true;
 	if (run_command(m, timeout_ms, err) < 0)
 		return -1;
-	return await_monitor(m, until_ms, err);
+	return await_monitor(m, until_ms, NULL, NULL, err);
 }
 
 int undo_start(struct migration *m, int64_t timeout_ms, struct err *err)

@@ -12,6 +12,11 @@ STEP_FUNCTION(step_look);
 STEP_FUNCTION(step_create);
 STEP_FUNCTION(undo_create);
 
+/* clone.c */
+STEP_FUNCTION(step_guard);
+STEP_FUNCTION(undo_guard);
+STEP_FUNCTION(step_clone);
+
 /* start.c */
 STEP_FUNCTION(step_start);
 STEP_FUNCTION(undo_start);
@@ -62,6 +67,11 @@ int undo_each_disk(struct migration *m,
 
 /* ram.c: closes our copy of RAM's connection; QEMU's own stays. */
 void disconnect_ram(struct migration *m);
+
+/* start.c: waits until something listens where the destination's monitor is to be, or @ended,
+ * which may be NULL, tells that nobody will; that is the caller's to explain. */
+int await_monitor(struct migration *m, int64_t until_ms, bool (*ended)(void *arg), void *arg,
+		  struct err *err);
 
 /* presence.c: for an undo. 0 with m->dst.qmp connected, or with m->dst_quit set since that
  * QEMU is gone; -1 when neither can be known. */

@@ -40,6 +40,11 @@ static bool with_start(const struct migration *m)
 	return m->opt->start;
 }
 
+static bool with_clone(const struct migration *m)
+{
+	return m->opt->clone;
+}
+
 static bool with_files_to_create(const struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++)
@@ -112,13 +117,19 @@ const struct step steps[] = {
 	     connect_ms, WAITS, CANCELLABLE,
 	     "look at both sides, choose the disks, object"),
 
+	STEP("guard", PHASE_PREPARE, with_clone, step_guard, UNDO(undo_guard),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "have a shell over there that takes all back if we die"),
 	STEP("create", PHASE_PREPARE, with_files_to_create, step_create, UNDO(undo_create),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "create the files that the destination lacks"),
 	STEP("start", PHASE_PREPARE, with_start, step_start, UNDO(undo_start),
 	     start_ms, WAITS, CANCELLABLE,
 	     "start the waiting QEMU over there (--start)"),
-	STEP("accept", PHASE_PREPARE, with_start, step_accept, NO_UNDO("nothing is changed"),
+	STEP("clone", PHASE_PREPARE, with_clone, step_clone, UNDO(undo_start),
+	     start_ms, WAITS, CANCELLABLE,
+	     "start a waiting QEMU over there, like the source's (--clone)"),
+	STEP("accept", PHASE_PREPARE, starts_destination, step_accept, NO_UNDO("nothing is changed"),
 	     answer_ms, WAITS, CANCELLABLE,
 	     "look at the QEMU that was started"),
 	STEP("hold", PHASE_PREPARE, ALWAYS, step_hold, UNDO(undo_hold),

@@ -1,0 +1,257 @@
+/* --clone: the destination's QEMU is made out of the source's command line (clone_argv.h), and
+ * started under a guard (guard.h).
+ *
+ * It is started in the foreground of a session of its own, also where the source's was told to
+ * -daemonize: the effect is the same, and the guard knows whom to end. All paths are absolute by
+ * then, so its working directory is the root.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "migrate/look.h"
+#include "migrate/step_functions.h"
+#include "qmp/machine.h"
+
+/* --- what it will be --- */
+
+/* Where an image that moves goes; marks it as one that the command line names. */
+static const char *disk_path(void *arg, const char *path)
+{
+	struct migration *m = arg;
+
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		if (!str_eq(disk->src_path, path))
+			continue;
+		disk->on_command_line = true;
+		return disk->dst_path;
+	}
+	return NULL;
+}
+
+/* The type without the "-machine" that QEMU puts behind it. */
+static char *machine_of(struct migration *m)
+{
+	struct qmp_machine machine;
+	struct err err;
+	size_t len;
+
+	if (qmp_machine_query(m->src.qmp, &machine, &err) < 0) {
+		problems_add(&m->problems, "%s", err.text);
+		return NULL;
+	}
+	len = strlen(machine.type);
+	if (len < strlen("-machine"))
+		problems_add(&m->problems, "source: its QEMU does not tell its machine type");
+	return len < strlen("-machine")
+		       ? NULL
+		       : str_printf("%.*s", (int)(len - strlen("-machine")), machine.type);
+}
+
+/* What runs counts, not what was typed. */
+static void look_for_other_images(struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (!m->disks.list[i].on_command_line)
+			problems_add(
+				&m->problems,
+				"disk %s: its image is %s now, which the source's command line "
+				"does "
+				"not name (a snapshot, a commit or a hot-plug since its start): "
+				"--clone cannot repeat that; start a QEMU over there that has it "
+				"(--start)",
+				m->disks.list[i].name,
+				m->disks.list[i].src_path ? m->disks.list[i].src_path : "no file");
+}
+
+static void make_clone(struct migration *m)
+{
+	_autofree_ char *machine = machine_of(m);
+	_autofree_ char *monitor = realpath(m->opt->source, NULL);
+	struct clone_source source = {
+		.argv = (const char *const *)m->process.argv,
+		.cwd = m->process.cwd,
+		.machine = machine,
+		.maps = m->opt->maps,
+		.monitor_from = monitor,
+		.monitor_to = m->opt->dst.socket,
+		.disk_path = disk_path,
+		.arg = m,
+	};
+
+	if (!machine || !monitor)
+		return;
+	clone_make(&source, &m->clone, &m->problems);
+	look_for_other_images(m);
+}
+
+void look_at_clone(struct migration *m)
+{
+	struct err err;
+
+	if (!m->src.qmp)
+		return;
+	if (!m->src_pid)
+		problems_add(&m->problems,
+			     "source: whose monitor %s is cannot be seen, so it cannot "
+			     "be repeated (--clone); use --start",
+			     m->opt->source);
+	else if (source_process_read(&m->process, m->src_pid, &err) < 0)
+		problems_add(
+			&m->problems,
+			"source: how its QEMU was started cannot be seen: %s; run vmferry as its "
+			"user, or as root",
+			err.text);
+	else
+		make_clone(m);
+}
+
+/* --- whether it can be --- */
+
+static void look_at_one_file(struct migration *m, const struct clone_file *file)
+{
+	_autofree_ char *directory = str_directory(file->path);
+	bool created = file->use == CLONE_FILE_CREATED;
+	const char *path = created ? directory : file->path;
+	struct file_info info;
+	struct err err;
+
+	if (host_file_info(m->host, path, &info, &err) < 0)
+		problems_add(&m->problems,
+			     "%s: %s, which %s needs; make it there, or name another "
+			     "place with --map",
+			     m->dst.name, err.text, file->what);
+	else if (info.kind == FILE_ABSENT)
+		problems_add(
+			&m->problems,
+			created ? "%s: there is no directory %s, in which %s makes a file; make "
+				  "it there, or name another place with --map"
+				: "%s: there is no %s, which %s needs and which does not move; "
+				  "copy it there, or name another place with --map",
+			m->dst.name, path, file->what);
+}
+
+/* Its QEMU is to run as the same user; only root can see to that. */
+static void look_at_user(struct migration *m)
+{
+	struct process_output output = {0};
+	struct err err;
+
+	if (host_command_ok(m->host, "id -un", m->opt->timeouts.answer_ms, &output, &err) < 0) {
+		problems_add(&m->problems, "%s", err.text);
+	} else {
+		_autofree_ char *login = str_printf(
+			"%.*s", (int)strcspn(output.out.data ? output.out.data : "", "\n"),
+			output.out.data ? output.out.data : "");
+
+		m->as_other_user = !str_eq(login, m->process.user);
+		if (m->as_other_user && !str_eq(login, "root"))
+			problems_add(&m->problems,
+				     "%s: the source's QEMU runs as %s, and the login there is %s; "
+				     "log in as %s or as root",
+				     m->dst.name, m->process.user, login, m->process.user);
+	}
+	process_output_deinit(&output);
+}
+
+void look_at_clone_over_there(struct migration *m)
+{
+	if (!m->process.argv || !m->host)
+		return;
+	for (size_t i = 0; i < m->clone.files_count; i++)
+		look_at_one_file(m, &m->clone.files[i]);
+	look_at_user(m);
+}
+
+/* --- starting it --- */
+
+int step_guard(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	char **files = mem_zalloc(m->disks.count + 1, sizeof(*files));
+
+	for (size_t i = 0; i < m->disks.count; i++)
+		files[i] = m->disks.list[i].dst_path;
+	m->guard = guard_start(m->loop, m->host, files, m->disks.count, timeout_ms, err);
+	free(files);
+	return m->guard ? 0 : -1;
+}
+
+/* By now its QEMU has ended and the files are removed, or it does that by itself when it sees the
+ * connection gone. */
+int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int ret = m->guard ? guard_undo(m->guard, timeout_ms, err) : 0;
+
+	guard_close(m->guard);
+	m->guard = NULL;
+	return ret < 0 && err->kind != ERR_CLOSED ? -1 : 0;
+}
+
+/* What was made for another user is that user's. */
+static int give_files(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	for (size_t i = 0; m->as_other_user && i < m->disks.count; i++) {
+		struct process_output output = {0};
+		int ret = 0;
+
+		if (m->disks.list[i].made_path) {
+			_autofree_ char *user = str_shell_quote(m->process.user);
+			_autofree_ char *path = str_shell_quote(m->disks.list[i].made_path);
+			_autofree_ char *command = str_printf("chown -h %s: %s", user, path);
+
+			ret = host_command_ok(m->host, command, timeout_ms, &output, err);
+		}
+		process_output_deinit(&output);
+		if (ret < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The words with which it is started; the list is the caller's to free, the words are not. */
+static const char **words_of(const struct migration *m)
+{
+	const char **words = mem_zalloc(m->clone.count + 5, sizeof(*words));
+	size_t n = 0;
+
+	if (m->as_other_user) {
+		words[n++] = "runuser";
+		words[n++] = "-u";
+		words[n++] = m->process.user;
+		words[n++] = "--";
+	}
+	words[n++] = m->process.program;
+	for (size_t i = 1; i < m->clone.count; i++)
+		if (!str_eq(m->clone.argv[i], "-daemonize") &&
+		    !str_eq(m->clone.argv[i], "--daemonize"))
+			words[n++] = m->clone.argv[i];
+	return words;
+}
+
+static bool has_ended(void *arg)
+{
+	return guard_program_ended(((struct migration *)arg)->guard);
+}
+
+int step_clone(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int64_t until_ms = loop_now_ms() + timeout_ms;
+	const char **words;
+	int ret;
+
+	if (give_files(m, timeout_ms, err) < 0)
+		return -1;
+	words = words_of(m);
+	m->started_dst = true;
+	ret = guard_run(m->guard, "/", (const char *const *)m->process.environment, words, err);
+	free(words);
+	if (ret < 0)
+		return -1;
+	ret = await_monitor(m, until_ms, has_ended, m, err);
+	if (ret < 0 && has_ended(m))
+		return err_set(err, ERR_FAILED, "%s: %s", m->dst.name, guard_last_words(m->guard));
+	return ret;
+}

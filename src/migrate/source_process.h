@@ -1,0 +1,21 @@
+/* The process of the source's QEMU, as proc(5) shows it: how it was started. */
+#ifndef VMFERRY_MIGRATE_SOURCE_PROCESS_H
+#define VMFERRY_MIGRATE_SOURCE_PROCESS_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct source_process {
+	char **argv;        /* NULL at the end */
+	char **environment; /* "A=b", only what matters to a QEMU; NULL at the end */
+	char *program;      /* what runs: argv[0] where that is a path, else the executable's */
+	char *cwd;
+	char *user; /* the name of its user, or the number */
+};
+
+/* Reads it; needs to be that user, or root. */
+int source_process_read(struct source_process *process, pid_t pid, struct err *err);
+void source_process_deinit(struct source_process *process);
+
+#endif

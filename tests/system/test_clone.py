@@ -1,0 +1,193 @@
+"""--clone: the destination's QEMU is made out of the source's command line, on a host where
+nothing was prepared, and is bound to the move until the guest runs there."""
+
+import os
+import signal
+import unittest
+
+import hosts
+from rig import Disk, Guest
+from test_faults import FAILED, INTERRUPTED, REFUSED, FaultTest
+
+WRITING = {"rate": 300, "sectors": 127}
+SOCKETS = [r"\.sock$", r"\.log$"]
+
+
+class Clone(FaultTest):
+    def prepare_clone(self, **settings):
+        guest = Guest(**({"disks": [Disk(dst_image=False), Disk(dst_image=False, bus="scsi")]}
+                         | WRITING | settings))
+        return self.prepare(guest, start_destination=False)
+
+    def arguments_of(self, command, move, *options):
+        return [command, "--clone", "-F", self.a.ssh_config, *options, move.source.qmp_sock,
+                "root@hostb"]
+
+    def migrate(self, move, *options, **more):
+        return self.vmferry(*self.arguments_of("migrate", move, *options), **more)
+
+    def check(self, move, *options, **more):
+        return self.vmferry(*self.arguments_of("check", move, *options), **more)
+
+    def no_images(self, move):
+        for number in range(len(move.guest.disks)):
+            self.assertFalse(os.path.exists(self.b.outside(move.guest.image(number))))
+
+    def no_qemu(self):
+        return not [line for line in self.b.processes().values() if "qemu" in line]
+
+    def test_blockdev(self):
+        move = self.prepare_clone()
+        self.migrate(move)
+        move.check_moved()
+
+    def test_drive(self):
+        move = self.prepare_clone(style="drive")
+        self.migrate(move)
+        move.check_moved()
+
+    def test_other_media(self):
+        move = self.prepare_clone(cdrom="iso", floppy=True, pflash=True)
+        self.migrate(move)
+        move.check_moved()
+
+    def test_paused(self):
+        move = self.prepare_clone(paused=True)
+        self.migrate(move)
+        move.check_moved()
+
+    def test_daemonized_with_a_pid_file(self):
+        pid_file = f"{hosts.WORK}/vm1.pid"
+        move = self.prepare_clone(extra=["-pidfile", pid_file])
+        self.migrate(move)
+        with open(self.b.outside(pid_file)) as file:
+            pid = int(file.read())
+        self.assertIn("-incoming", self.b.processes()[pid])
+        move.check_moved(allowed_litter=[r"vm1\.pid$"])
+
+    def test_another_directory(self):
+        move = self.prepare_clone()
+        elsewhere = f"{hosts.WORK}/elsewhere"
+        self.b.shell(f"mkdir {elsewhere}; cp {move.guest.directory}/guest.bin {elsewhere}")
+        self.migrate(move, "--map", f"{move.guest.directory}={elsewhere}")
+        self.assertTrue(os.path.exists(self.b.outside(f"{elsewhere}/disk0.img")))
+        self.no_images(move)
+
+    def test_it_lives_on_its_own(self):
+        """Nothing of ours is left: no guard, no shell."""
+        move = self.prepare_clone()
+        self.migrate(move)
+        hosts.wait_until(lambda: not [line for line in self.b.processes().values()
+                                      if "setsid" in line or "made=" in line], "the guard goes")
+        self.cut_ssh()
+        move.check_moved()
+
+    def test_check_prints_the_command_line(self):
+        move = self.prepare_clone()
+        said = self.check(move).stdout
+        self.assertRegex(said, r"(?m)^  \* '?-incoming'?$")
+        self.assertRegex(said, r"(?m)^  \* .*pc-i440fx-\d")
+        self.assertRegex(said, r"(?m)^    '?-nodefaults'?$")
+        self.no_images(move)
+        move.check_stayed()
+
+    def test_what_does_not_move_must_be_there(self):
+        move = self.prepare_clone(cdrom="iso")
+        os.unlink(self.b.outside(f"{move.guest.directory}/guest.bin"))
+        os.unlink(self.b.outside(f"{move.guest.directory}/cd.iso"))
+        done = self.migrate(move, check=False)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        for name in ("guest.bin", "cd.iso"):
+            self.assertIn(f"hostb: there is no {move.guest.directory}/{name}", done.stderr)
+        self.no_images(move)
+        move.check_stayed()
+
+    def test_a_qemu_that_does_not_start(self):
+        """Its words reach the user."""
+        move = self.prepare_clone()
+        os.symlink("/bin/false", self.b.outside(f"{hosts.WORK}/none"))
+        self.b.run(["mount", "--bind", "/bin/false", self.qemu_path()], cwd="/")
+        done = self.migrate(move, check=False)
+        self.assertEqual(done.returncode, FAILED, done.stderr)
+        self.assertIn("clone: hostb:", done.stderr)
+        self.no_images(move)
+        os.unlink(self.b.outside(f"{hosts.WORK}/none"))
+        move.check_stayed()
+
+    @staticmethod
+    def qemu_path():
+        return "/usr/bin/qemu-system-x86_64"
+
+    def test_an_image_snapshot_since_the_start(self):
+        move = self.prepare_clone(disks=[Disk(dst_image=False)])
+        overlay = f"{hosts.WORK}/overlay.qcow2"
+        move.source.watch.command("blockdev-snapshot-sync", node_name="disk0",
+                                  snapshot_file=overlay, snapshot_node_name="top")
+        done = self.migrate(move, check=False)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        self.assertIn(f"its image is {overlay} now", done.stderr)
+
+
+class Bound(Clone):
+    def halted_clone(self, move, step):
+        process = self.start_vmferry(*self.arguments_of("migrate", move),
+                                     env={"VMFERRY_TEST_HALT_BEFORE": step},
+                                     stdout=-1, stderr=-1, text=True)
+        self.wait_for_halt(process, step)
+        return process
+
+    def test_killed_at_each_step(self):
+        """kill -9 of vmferry: over there everything goes by itself."""
+        for step in ("create", "clone", "accept", "hold", "export", "copy"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare_clone()
+                process = self.halted_clone(move, step)
+                process.kill()
+                process.communicate()
+                hosts.wait_until(self.no_qemu, "the QEMU over there ends")
+                for number in range(2):
+                    image = self.b.outside(move.guest.image(number))
+                    hosts.wait_until(lambda: not os.path.exists(image), "its files go")
+                self.assertEqual(move.source.watch.status(), "running")
+
+    def test_ssh_cut_at_each_step(self):
+        for step in ("create", "clone", "accept", "hold", "copy", "ram", "switchover", "run"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare_clone()
+                process = self.halted_clone(move, step)
+                self.cut_ssh()
+                self.goes_on(process, FAILED)
+                hosts.wait_until(self.no_qemu, "the QEMU over there ends")
+                self.no_images(move)
+                move.check_stayed(allowed_litter=SOCKETS, may_complain=True)
+
+    def test_sigint_at_each_step(self):
+        for step in ("guard", "create", "clone", "accept", "copy", "ram", "switchover"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare_clone()
+                process = self.halted_clone(move, step)
+                process.send_signal(signal.SIGINT)
+                self.goes_on(process, INTERRUPTED)
+                self.assertTrue(self.no_qemu())
+                self.no_images(move)
+                move.check_stayed(allowed_litter=SOCKETS)
+
+    def test_killed_after_the_point_of_no_return(self):
+        move = self.prepare_clone()
+        process = self.halted_clone(move, "release")
+        process.kill()
+        process.communicate()
+        self.cut_ssh()
+        move.attach_destination()
+        move.destination.wait_for_beats()
+        self.assertEqual(move.destination.watch.status(), "running")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
