@@ -45,6 +45,29 @@ static void look_for_note(struct migration *m)
 			m->dst.name, m->opt->dst.socket);
 }
 
+/* Of a failed move: what has been taken in by another perform, or runs here since, is kept. */
+static void look_for_another(struct migration *m)
+{
+	struct qmp_migration now;
+	struct err err;
+
+	if (qmp_migration_query(m->dst.qmp, &now, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (m->dst.status.running || str_eq(now.status, "completed"))
+		problems_add(&m->problems,
+			     "%s: its QEMU (%s) %s, though the cookie says that the move has "
+			     "failed: it is not ended",
+			     m->dst.name, m->opt->dst.socket,
+			     m->dst.status.running ? "runs a guest" : "holds a guest, complete");
+}
+
+/* A guest that was moved on from here has "completed", too. */
+static bool has_moved_on(const struct migration *m)
+{
+	return str_eq(m->dst.status.state, "postmigrate") ||
+	       str_eq(m->dst.status.state, "finish-migrate");
+}
+
 /* A finish may be the second one: a guest that runs is not to be run again. */
 static void look_for_finish(struct migration *m)
 {
@@ -58,12 +81,14 @@ static void look_for_finish(struct migration *m)
 	look_at_identity(m);
 	if (!m->cookie->failed)
 		look_for_note(m);
-	if (m->cookie->failed && m->dst.status.running)
+	if (m->cookie->failed)
+		look_for_another(m);
+	else if (has_moved_on(m))
 		problems_add(&m->problems,
-			     "%s: its QEMU (%s) runs a guest, though the cookie says that the "
-			     "move has failed: it is not ended",
-			     m->dst.name, m->opt->dst.socket);
-	else if (!m->cookie->failed && !m->dst.status.running)
+			     "%s: its guest is \"%s\": it has gone on to another host, and is not "
+			     "run here (%s)",
+			     m->dst.name, m->dst.status.state, m->opt->dst.socket);
+	else if (!m->dst.status.running)
 		await_completed(m);
 }
 
