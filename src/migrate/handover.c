@@ -188,7 +188,7 @@ static void read_settings(struct migration *m)
 		.max_bandwidth = cookie->max_bandwidth,
 		.downtime_limit_ms = cookie->downtime_limit,
 	};
-	m->parameters_set = cookie->max_bandwidth && cookie->downtime_limit;
+	m->parameters_set = cookie->max_bandwidth || cookie->downtime_limit;
 }
 
 static void read_listening(struct migration *m)
@@ -420,7 +420,9 @@ void handover_begun(struct migration *m)
 	if (phase == PHASE_PREPARE)
 		begun_over_there(m);
 	else
-		m->migrating = m->cookie->completed; /* else perform has taken it back itself */
+		/* Else perform has taken it back itself, unless it was killed. */
+		m->migrating = m->cookie->completed ||
+			       str_eq(m->src.status.state, "finish-migrate");
 	for (size_t i = 0; i < steps_count; i++)
 		m->begun[i] = steps[i].phase == phase;
 }
