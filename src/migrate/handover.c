@@ -9,6 +9,11 @@
 #include "migrate/look.h"
 #include "migrate/mark.h"
 
+void handover_note_of(const struct migration *m, char *note, size_t size)
+{
+	snprintf(note, size, "vmferry-%s", m->id);
+}
+
 /* --- writing --- */
 
 static char *boot_id(const struct migration *m)
@@ -317,6 +322,8 @@ static void choose_prepared(struct migration *m)
 		disk = &m->disks.list[i];
 		disk->mode = m->cookie->disks[i].mode ? m->cookie->disks[i].mode : 0600;
 		disk->storage = str_dup(m->cookie->disks[i].storage);
+		/* Another move's cookie must not lead a mirror into this one's disks. */
+		snprintf(disk->export, sizeof(disk->export), "vmferry-%s-%zu", m->id, i);
 	}
 }
 

@@ -10,6 +10,10 @@
  * source may take the guest back, and that QEMU must never run it, whoever tries again. */
 #define HANDOVER_FAILED_NOTE "vmferry-failed"
 
+/* The note in the source's QEMU of the perform that is under way, or has handed its guest over:
+ * confirm ends, or runs, only what its own cookie's move has stopped. */
+void handover_note_of(const struct migration *m, char *note, size_t size);
+
 /* What m->phase gives to the next one. @failure: why it failed, NULL when it did not. */
 void handover_write(const struct migration *m, const struct err *failure, struct cookie *cookie);
 

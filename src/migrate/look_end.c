@@ -111,6 +111,26 @@ static int look_at_prepared(struct migration *m, struct err *err)
 	return 0;
 }
 
+/* One that was stopped by a migration must have been by this move's. */
+static void look_for_own_note(struct migration *m)
+{
+	struct err err;
+	char note[64];
+	bool there;
+
+	if (!str_eq(m->src.status.state, "postmigrate") &&
+	    !str_eq(m->src.status.state, "finish-migrate"))
+		return;
+	handover_note_of(m, note, sizeof(note));
+	if (qmp_note_find(m->src.qmp, note, &there, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (!there)
+		problems_add(&m->problems,
+			     "source: its guest is \"%s\", but not by the move of this cookie: it "
+			     "is left as it is (%s)",
+			     m->src.status.state, m->opt->source);
+}
+
 /* The source's guest must be stopped, by the migration; one that runs is not ended. */
 static int look_for_confirm(struct migration *m, struct err *err)
 {
@@ -123,6 +143,7 @@ static int look_for_confirm(struct migration *m, struct err *err)
 		return err->kind == ERR_INTERRUPTED ? -1 : 0;
 	}
 	handover_check_guest(m, &guest, "source");
+	look_for_own_note(m);
 	if (m->cookie->failed && !m->cookie->completed &&
 	    str_eq(m->src.status.state, "postmigrate"))
 		problems_add(&m->problems,
