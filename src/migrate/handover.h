@@ -31,6 +31,9 @@ void handover_choose_disks(struct migration *m);
 /* Objects when the QEMU that was looked at is another guest's than the cookie's. */
 void handover_check_guest(struct migration *m, const struct qmp_identity *guest, const char *who);
 
+/* Objects, in finish, when the QEMU over here is not the very process that prepare saw. */
+void handover_check_process(struct migration *m);
+
 /* Marks what an earlier process of this side has begun by the cookie, so that it can be taken
  * back here: prepare's by finish, perform's by confirm. */
 void handover_begun(struct migration *m);

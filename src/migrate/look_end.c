@@ -79,6 +79,7 @@ static void look_for_finish(struct migration *m)
 		return;
 	}
 	look_at_identity(m);
+	handover_check_process(m);
 	if (!m->cookie->failed)
 		look_for_note(m);
 	if (m->cookie->failed)

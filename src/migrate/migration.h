@@ -54,6 +54,7 @@ struct migration {
 	struct side src, dst;
 	struct qmp_identity guest;
 	pid_t src_pid;                  /* of the source's QEMU, 0 when not known */
+	pid_t dst_pid;                  /* by hand: of the destination's, the same */
 	char *src_cwd, *dst_cwd;        /* of the QEMUs; NULL when not known, or not asked yet */
 	bool hosts_compared, same_host; /* by their boot ids */
 	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
