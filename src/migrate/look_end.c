@@ -98,17 +98,21 @@ static int look_at_prepared(struct migration *m, struct err *err)
 {
 	struct err local;
 
-	m->host = host_local(m->loop, m->opt->timeouts.connect_ms);
-	if (m->cookie->failed) {
-		struct stream *stream = host_unix_stream(m->host, m->opt->dst.socket, &local);
+	struct stream *stream;
 
-		if (!stream && local.kind == ERR_REFUSED)
-			m->dst_quit = true;
-		stream_close(stream);
-	}
+	m->host = host_local(m->loop, m->opt->timeouts.connect_ms);
+	stream = host_unix_stream(m->host, m->opt->dst.socket, &local);
+	m->dst_quit = !stream && local.kind == ERR_REFUSED;
+	stream_close(stream);
+	if (m->dst_quit && !m->cookie->failed)
+		return err_set(
+			err, ERR_HUMAN,
+			"%s: %s; the guest was handed over to it and stands still. If no finish "
+			"has run it there before, and that QEMU is surely gone, `cont` runs it on "
+			"the source, where its memory and disks are as they were",
+			m->dst.name, local.text);
 	if (!m->dst_quit)
 		look_for_finish(m);
-	(void)err;
 	return 0;
 }
 

@@ -67,6 +67,7 @@ struct migration {
 	bool by_hand;
 	enum phase phase;            /* this process's */
 	const struct cookie *cookie; /* what it was given; NULL: none. Borrowed */
+	bool gave;                   /* there is a cookie for the next phase */
 	bool given_up;               /* finish has seen to it that the guest will not run there */
 	char id[33];                 /* of this migration, 32 hex digits */
 	char *address;               /* behind listening.address, when it is not opt's or host's */

@@ -99,7 +99,7 @@ int migration_phase(struct migration *m, enum phase phase, const struct cookie *
 	else if (handover_read(m, err) < 0)
 		return -1;
 	ret = run(m, err);
-	*gave = gives(m, ret < 0 ? err : NULL);
+	*gave = m->gave = gives(m, ret < 0 ? err : NULL);
 	if (*gave)
 		handover_write(m, ret < 0 ? err : NULL, out);
 	return ret;
@@ -107,6 +107,7 @@ int migration_phase(struct migration *m, enum phase phase, const struct cookie *
 
 void migration_phase_lost(struct migration *m, struct err *err)
 {
+	m->gave = false;
 	err->kind = m->phase == PHASE_FINISH ? ERR_HUMAN : ERR_FAILED;
 	if (m->phase == PHASE_PREPARE || m->phase == PHASE_PERFORM)
 		steps_undo(m);
