@@ -355,7 +355,9 @@ static void choose_prepared(struct migration *m)
 
 		disks_add(&m->disks, drive, path_for(m, drive), m->opt, NULL);
 		disk = &m->disks.list[i];
-		disk->mode = m->cookie->disks[i].mode ? m->cookie->disks[i].mode : 0600;
+		disk->mode = m->cookie->disks[i].mode & 0777; /* no set-user-ID by cookie */
+		if (!disk->mode)
+			disk->mode = 0600;
 		disk->storage = str_dup(m->cookie->disks[i].storage);
 		/* Another move's cookie must not lead a mirror into this one's disks. */
 		snprintf(disk->export, sizeof(disk->export), "vmferry-%s-%zu", m->id, i);

@@ -37,12 +37,15 @@ static void look_for_note(struct migration *m)
 
 	if (qmp_note_find(m->dst.qmp, HANDOVER_FAILED_NOTE, &failed, &err) < 0)
 		problems_add(&m->problems, "%s", err.text);
-	else if (failed)
+	else if (failed) {
+		/* Its cookie may have been lost: this one's says the same. */
+		m->given_up = !m->problems.count;
 		problems_add(
 			&m->problems,
 			"%s: a finish has failed here before, and the source may run the guest "
 			"again: this QEMU (%s) must not; end it (`quit`), and begin anew",
 			m->dst.name, m->opt->dst.socket);
+	}
 }
 
 /* Of a failed move: what has been taken in by another perform, or runs here since, is kept. */
