@@ -1,7 +1,34 @@
-# bash completion for vmferry. The options follow `vmferry migrate --help`; a test compares them.
+# bash completion for vmferry. The options follow `vmferry COMMAND --help`; a test compares them.
+
+_vmferry_options() {
+	case $1 in
+	migrate | check)
+		echo '--disk --map --start --mirror --fast --bandwidth --downtime-limit
+			--data-address --ports --keep-source --timeout --identity
+			--ssh-config --known-hosts --json --quiet --verbose --help'
+		;;
+	begin)
+		echo '--disk --mirror --timeout --json --quiet --verbose --help'
+		;;
+	prepare)
+		echo '--disk --map --start --mirror --data-address --ports --timeout
+			--json --quiet --verbose --help'
+		;;
+	perform)
+		echo '--mirror --fast --bandwidth --downtime-limit --timeout
+			--json --quiet --verbose --help'
+		;;
+	finish)
+		echo '--timeout --json --quiet --verbose --help'
+		;;
+	confirm)
+		echo '--keep-source --timeout --json --quiet --verbose --help'
+		;;
+	esac
+}
 
 _vmferry() {
-	local cur prev
+	local cur prev words
 	_init_completion || return
 
 	case $prev in
@@ -24,11 +51,10 @@ _vmferry() {
 	esac
 
 	if ((COMP_CWORD == 1)); then
-		COMPREPLY=($(compgen -W 'migrate check --help --version' -- "$cur"))
+		COMPREPLY=($(compgen -W 'migrate check begin prepare perform finish confirm
+			--help --version' -- "$cur"))
 	elif [[ $cur == -* ]]; then
-		COMPREPLY=($(compgen -W '--disk --map --start --mirror --fast --bandwidth
-			--downtime-limit --data-address --ports --keep-source --timeout --identity
-			--ssh-config --known-hosts --json --quiet --verbose --help' -- "$cur"))
+		COMPREPLY=($(compgen -W "$(_vmferry_options "${words[1]}")" -- "$cur"))
 	else
 		_filedir
 	fi

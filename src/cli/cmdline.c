@@ -251,7 +251,8 @@ static const struct row rows[] = {
 	 "SSH: the only file with known host keys"},
 	{"json", 0, NULL, FOR_ALL, take_json, "one JSON object a line on stdout"},
 	{"quiet", 'q', NULL, FOR_ALL, take_quiet, "errors only"},
-	{"verbose", 'v', NULL, FOR_ALL, take_verbose, "every QMP line"},
+	{"verbose", 'v', NULL, FOR_ALL, take_verbose,
+	 "every QMP line; check: also what each QEMU can"},
 	{"help", 'h', NULL, FOR_ALL, take_help, "show these options"},
 };
 

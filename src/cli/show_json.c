@@ -136,6 +136,20 @@ static void plan_step(struct out *out, const struct step *step)
 	print_line(out, OUT_MESSAGE, &b);
 }
 
+/* What a QEMU has told of itself; nothing of one that was not asked. */
+static void plan_abilities(struct out *out, const struct side *side)
+{
+	for (int cap = 0; side->qmp && cap < QMP_CAP_COUNT; cap++) {
+		_cleanup_buf_ struct buf b = {0};
+
+		begin(&b, "ability");
+		add_string(&b, "side", side->name);
+		add_string(&b, "name", qmp_cap_name(cap));
+		add_bool(&b, "can", qmp_can(&side->caps, cap));
+		print_line(out, OUT_MESSAGE, &b);
+	}
+}
+
 static void on_plan(struct show *show, const struct migration *m)
 {
 	struct out *out = ((struct show_json *)show)->out;
@@ -159,6 +173,8 @@ static void on_plan(struct show *show, const struct migration *m)
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))
 			plan_step(out, &steps[i]);
+	plan_abilities(out, &m->src);
+	plan_abilities(out, &m->dst);
 }
 
 static void on_end(struct show *show, const struct migration *m, const struct err *err, int code)

@@ -189,12 +189,30 @@ static void add_plan(struct buf *b, const struct migration *m)
 				   steps[i].name, steps[i].meaning);
 }
 
+/* What a QEMU has told of itself; nothing of one that was not asked. */
+static void add_abilities(struct buf *b, const struct side *side)
+{
+	if (!side->qmp)
+		return;
+	for (int can = 1; can >= 0; can--) {
+		buf_printf(b, "%s %s:", side->name, can ? "can" : "cannot");
+		for (int cap = 0; cap < QMP_CAP_COUNT; cap++)
+			if (qmp_can(&side->caps, cap) == can)
+				buf_printf(b, " %s", qmp_cap_name(cap));
+		buf_printf(b, "\n");
+	}
+}
+
 static void on_plan(struct show *show, const struct migration *m)
 {
 	struct show_text *t = (struct show_text *)show;
 	_cleanup_buf_ struct buf plan = {0};
 
 	add_plan(&plan, m);
+	if (t->verbosity == VERBOSE) {
+		add_abilities(&plan, &m->src);
+		add_abilities(&plan, &m->dst);
+	}
 	out_add(t->out, OUT_MESSAGE, plan.data);
 }
 

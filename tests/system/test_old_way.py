@@ -6,12 +6,13 @@ import unittest
 
 from guest import MIB
 from rig import Disk, Guest
-from test_faults import FAILED, INTERRUPTED, REFUSED, FaultTest
+from test_faults import FAILED, INTERRUPTED, REFUSED
+from test_relay import RelayTest
 
 WRITING = {"rate": 300, "sectors": 127, "style": "drive"}
 
 
-class OldWay(FaultTest):
+class OldWay(RelayTest):
     def migrate(self, move, *options, **more):
         return self.vmferry(*self.arguments("migrate", move, "--mirror=none", *options), **more)
 
@@ -37,6 +38,23 @@ class OldWay(FaultTest):
 
     def test_bandwidth(self):
         self.move(Guest(rate=0, style="drive"), "--bandwidth", "60M")
+
+    def chosen_by_itself(self, side, *hide):
+        """Moves where the QEMU of one side seems not to have these commands."""
+        move = self.prepare(Guest(**WRITING))
+        self.relay(move, side, hide=hide)
+        done = self.vmferry(*self.arguments("migrate", move))
+        move.check_moved()
+        return done.stderr
+
+    def test_chosen_by_itself_where_the_destination_has_no_nbd_server(self):
+        said = self.chosen_by_itself("destination", "nbd-server-start")
+        self.assertIn("the old way, in the migration's own stream: hostb: its QEMU has no NBD",
+                      said)
+
+    def test_chosen_by_itself_where_the_source_has_no_mirror(self):
+        said = self.chosen_by_itself("source", "blockdev-mirror", "drive-mirror")
+        self.assertIn("source: this QEMU has neither blockdev-mirror nor drive-mirror", said)
 
     def test_no_nbd_server_is_started(self):
         move = self.prepare(Guest(**WRITING))

@@ -102,6 +102,13 @@ class Start(FaultTest):
         self.assertFalse(os.path.exists(self.images(self.b, move)[0]))
         move.check_stayed()
 
+    def test_check_tells_what_each_qemu_can(self):
+        move = self.prepare(Guest(rate=0))
+        said = self.vmferry(*self.arguments("check", move, "--verbose")).stdout
+        self.assertRegex(said, r"(?m)^source can: .*\bblockdev-mirror\b.*")
+        self.assertRegex(said, r"(?m)^hostb can: .*\bnbd-server-start\b.*")
+        self.assertRegex(said, r"(?m)^hostb cannot:")
+
     def test_command_fails(self):
         move = self.prepare_start()
         done = self.vmferry(*self.arguments_of("migrate", move, "--start",

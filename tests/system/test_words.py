@@ -18,8 +18,8 @@ def vmferry(*arguments):
 
 
 class Words(unittest.TestCase):
-    def options(self):
-        said = vmferry("migrate", "--help").stdout
+    def options(self, command="migrate"):
+        said = vmferry(command, "--help").stdout
         return set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", said, re.MULTILINE))
 
     def test_help_knows_the_options(self):
@@ -32,10 +32,31 @@ class Words(unittest.TestCase):
         self.assertEqual({f"--{name}" for name in re.findall(r"(?:Fl |, )-([\w-]+)", tags)},
                          self.options())
 
+    def commands(self):
+        said = vmferry("--help").stdout
+        return re.findall(r"^  (\w+) +(?:SOURCE|DESTINATION)", said, re.MULTILINE)
+
+    def test_help_knows_the_commands(self):
+        self.assertEqual(self.commands(), ["migrate", "check", "begin", "prepare", "perform",
+                                           "finish", "confirm"])
+
+    def test_man_page_tells_which_phase_has_which(self):
+        text = (TOP / "man/vmferry.1").read_text()
+        text = text[text.index(".Sh BY HAND"):text.index(".Sh THE OLD WAY")]
+        shared = set(re.findall(r"-([\w-]+)", re.search(r"All of them take\n(.*)", text).group(1)))
+        for phase in self.commands()[2:]:
+            part = re.search(rf"\.It Cm {phase}\n(.*?)\.(?:It|El)", text, re.DOTALL).group(1)
+            part = part[part.index("Options:"):] if "Options:" in part else ""
+            named = set(re.findall(r"(?:Fl |, )-([\w-]+)", part))
+            self.assertEqual({f"--{name}" for name in named | shared}, self.options(phase), phase)
+
     def test_completion_has_them_all_and_no_other(self):
-        text = (TOP / "completions/vmferry.bash").read_text()
-        words = re.search(r"cur == -\*.*?compgen -W '(.*?)'", text, re.DOTALL).group(1).split()
-        self.assertEqual(set(words), self.options())
+        for command in self.commands():
+            done = subprocess.run(["bash", "-c", "complete() { :; }; . \"$0\" && "
+                                   "_vmferry_options \"$1\"",
+                                   TOP / "completions/vmferry.bash", command],
+                                  capture_output=True, text=True, check=True)
+            self.assertEqual(set(done.stdout.split()), self.options(command), command)
 
     def test_man_page_is_well_formed(self):
         done = subprocess.run(["mandoc", "-T", "lint", "-W", "error", TOP / "man/vmferry.1"],
