@@ -33,6 +33,11 @@ void look_at_machine(struct migration *m);
  * no way at all. */
 void choose_method(struct migration *m);
 
+/* Whether the source's QEMU can wait in pre-switchover; and, where it has mirrors and cannot,
+ * that the guest is stopped and the mirrors ended before its RAM is sent. */
+bool can_pause(const struct migration *m);
+bool stops_first(const struct migration *m);
+
 /* Whether what is known speaks for the old way. */
 bool can_stream(const struct migration *m);
 

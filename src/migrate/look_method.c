@@ -24,11 +24,20 @@ static const char *why_no_mirror(const struct migration *m)
 		return "source: this QEMU has no drive-mirror; leave --mirror=drive out";
 	if (!blockdev && !qmp_can(caps, QMP_DRIVE_MIRROR))
 		return "source: this QEMU has neither blockdev-mirror nor drive-mirror";
-	if (!qmp_can(caps, QMP_MIG_PAUSE) || !qmp_can(caps, QMP_MIGRATE_CONTINUE) ||
-	    !qmp_can(caps, QMP_MIG_EVENTS))
-		return "source: this QEMU has no pause-before-switchover (it came with 2.11): its "
-		       "mirrors cannot be ended safely";
+	if (!qmp_can(caps, QMP_MIG_EVENTS))
+		return "source: this QEMU has no events of a migration (they came with 2.4)";
 	return NULL;
+}
+
+/* Before 2.11. */
+bool stops_first(const struct migration *m)
+{
+	return m->disks.count && !m->in_stream && !can_pause(m);
+}
+
+bool can_pause(const struct migration *m)
+{
+	return qmp_can(&m->src.caps, QMP_MIG_PAUSE) && qmp_can(&m->src.caps, QMP_MIGRATE_CONTINUE);
 }
 
 static const char *why_no_exports(const struct migration *m)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "migrate/look.h"
 #include "migrate/nbd.h"
 #include "migrate/step_functions.h"
 
@@ -59,6 +60,9 @@ void migration_tell_method(struct migration *m)
 	if (m->in_stream && !m->problems.count)
 		migration_note(m, "the disks go the old way, in the migration's own stream: %s",
 			       m->method_why);
+	if (m->src.qmp && stops_first(m) && !m->problems.count)
+		migration_note(m, "the source's QEMU has no pause-before-switchover (it came with "
+				  "2.11): the guest will be stopped while all of its RAM is sent");
 }
 
 int migration_check(struct migration *m, struct err *err)

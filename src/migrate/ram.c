@@ -9,30 +9,52 @@
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/look.h"
 #include "migrate/nbd.h"
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
 
-int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
+/* Does a QEMU that refused to listen wait as before? From 10.0 on not: see
+ * qmp_migrate_incoming(). */
+static bool waits_as_before(struct migration *m)
 {
-	(void)timeout_ms;
-	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
-		if (port == m->listening.nbd_port)
-			continue;
-		m->incoming = true;
-		if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, port, err) == 0) {
-			m->listening.ram_port = port;
-			return 0;
-		}
-		if (err->kind == ERR_QMP)
-			m->incoming = false; /* refused: it waits as before */
-		if (err->kind != ERR_QMP || !strstr(err->text, "Address already in use"))
-			return -1;
-	}
+	struct qmp_migration now;
+	struct err ignored;
+
+	return qmp_migration_query(m->dst.qmp, &now, &ignored) == 0 && !now.listening &&
+	       !qmp_migration_active(now.status);
+}
+
+static int not_listening(struct migration *m, struct err *err)
+{
+	if (err->kind != ERR_QMP)
+		return -1;
+	m->incoming = !waits_as_before(m);
+	if (!strstr(err->text, "Address already in use"))
+		return -1;
 	return err_set(err, ERR_FAILED,
 		       "%s: no port from %d to %d is free there for RAM; name "
 		       "others with --ports LOW-HIGH",
 		       m->dst.name, m->opt->port_low, m->opt->port_high);
+}
+
+int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int low = m->opt->port_low, high = m->opt->port_high;
+	struct qmp_migration now;
+
+	(void)timeout_ms;
+	m->incoming = true;
+	if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, low, high, err) < 0)
+		return not_listening(m, err);
+	if (qmp_migration_query(m->dst.qmp, &now, err) < 0)
+		return -1;
+	if (now.port < low || now.port > high)
+		return err_set(err, ERR_FAILED,
+			       "%s: its QEMU does not tell on which port it waits for RAM",
+			       m->dst.name);
+	m->listening.ram_port = now.port;
+	return 0;
 }
 
 static bool src_status_is(const struct migration *m, const char *status)
@@ -47,7 +69,7 @@ static bool src_failed(const struct migration *m)
 
 static bool cpus_stopped_or_failed(struct migration *m)
 {
-	return src_status_is(m, "pre-switchover") || src_failed(m);
+	return src_status_is(m, can_pause(m) ? "pre-switchover" : "completed") || src_failed(m);
 }
 
 /* Did the guest run until the migration stopped it, or had a user paused it, or an I/O error? */
@@ -65,16 +87,20 @@ static int see_who_stopped(struct migration *m, struct err *err)
 	return 0;
 }
 
-/* Why it came to nothing: the destination's QEMU tells only its own stderr what it could not
- * load, and most often ends. */
+/* Why it came to nothing: before 9.1 the destination's QEMU tells only its own stderr what it
+ * could not load, and ends. */
 static int not_taken_in(struct migration *m, struct err *err)
 {
-	struct qmp_migration now = {0};
+	struct qmp_migration now = {0}, theirs = {0};
 	struct err ignored;
 
 	if (src_status_is(m, "cancelled"))
 		return err_set(err, ERR_FAILED,
 			       "somebody cancelled the migration (migrate_cancel)");
+	if (qmp_alive(m->dst.qmp) && qmp_migration_query(m->dst.qmp, &theirs, &ignored) == 0 &&
+	    theirs.error[0])
+		return err_set(err, ERR_FAILED, "%s: its QEMU could not take the guest in: %s",
+			       m->dst.name, theirs.error);
 	if (qmp_migration_query(m->src.qmp, &now, &ignored) < 0)
 		return -1;
 	return err_set(err, ERR_FAILED,
@@ -127,6 +153,30 @@ void disconnect_ram(struct migration *m)
 	m->ram_fd = -1;
 }
 
+static bool src_stopped(struct migration *m)
+{
+	return m->src.stopped;
+}
+
+/* For a QEMU without pre-switchover. It was running if it is ours to let it run again. */
+int step_stop(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	struct qmp_status status;
+
+	if (qmp_status_query(m->src.qmp, &status, err) < 0)
+		return -1;
+	m->was_running = status.running;
+	if (!status.running)
+		return 0;
+	m->src.stopped = false;
+	if (qmp_stop(m->src.qmp, err) < 0 ||
+	    migration_await(m, "the guest to stop", timeout_ms, src_stopped, err) < 0)
+		return -1;
+	qmp_forget(m->stop_status); /* it was us */
+	m->stop_status = NULL;
+	return 0;
+}
+
 static enum qmp_stream stream_of(const struct migration *m)
 {
 	if (!m->in_stream)
@@ -140,7 +190,8 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 
 	if (qmp_status_query(m->src.qmp, &status, err) < 0)
 		return -1;
-	m->was_running = status.running;
+	if (!stops_first(m))
+		m->was_running = status.running;
 	m->src.stopped = m->src.resumed = false;
 	m->src.migration_status[0] = '\0';
 	if (connect_ram(m, err) < 0)
@@ -221,6 +272,25 @@ static int cancel_and_take_back(struct migration *m, int64_t timeout_ms, struct 
 	return take_guest_back(m, timeout_ms, err);
 }
 
+/* A guest that goes on while its writes, made on both sides at once, fail on the other side can
+ * take its QEMU with it (11.1.3: see qmp_migrate_incoming()). So the mirrors end while it is
+ * stopped. What does not end is said by the undo of their own step. */
+static void end_mirrors(struct migration *m, int64_t timeout_ms)
+{
+	struct err err;
+
+	if (undo_mirror(m, timeout_ms, &err) == 0 || err.kind != ERR_TIMEOUT)
+		return;
+	hang_up(m);
+	undo_mirror(m, timeout_ms, &err);
+}
+
+/* What RAM's own undo has not let run again, it was not begun. */
+int undo_stop(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	return take_guest_back(m, timeout_ms, err);
+}
+
 int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int ret;
@@ -228,6 +298,7 @@ int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (m->undone_for == ERR_TIMEOUT)
 		hang_up(m);
 	if (m->migrating) {
+		end_mirrors(m, timeout_ms);
 		ret = cancel_and_take_back(m, timeout_ms, err);
 		if (ret < 0 && err->kind == ERR_TIMEOUT) {
 			hang_up(m);
@@ -259,9 +330,9 @@ static bool completed_or_failed(struct migration *m)
 static int stop_nbd_and_continue(struct migration *m, struct err *err)
 {
 	struct qmp_request *stop = m->nbd_started ? qmp_nbd_stop_send(m->dst.qmp) : NULL;
-	struct qmp_request *resume = qmp_migrate_continue_send(m->src.qmp);
+	struct qmp_request *resume = can_pause(m) ? qmp_migrate_continue_send(m->src.qmp) : NULL;
 
-	if (qmp_finish(resume, err) < 0) {
+	if (resume && qmp_finish(resume, err) < 0) {
 		qmp_forget(stop);
 		return -1;
 	}

@@ -41,6 +41,8 @@ STEP_FUNCTION(step_detach);
 
 /* ram.c */
 STEP_FUNCTION(step_listen);
+STEP_FUNCTION(step_stop);
+STEP_FUNCTION(undo_stop);
 STEP_FUNCTION(step_ram);
 STEP_FUNCTION(undo_ram);
 STEP_FUNCTION(step_switchover);

@@ -7,6 +7,8 @@
  *    running guest on one image would be two writers.
  *  - migrate-incoming comes last before `migrate`: a QEMU can wait only once, so until
  *    then a failure leaves a destination that was there before as it was.
+ *  - Where the source's QEMU knows no pre-switchover (before 2.11), the guest is stopped and
+ *    the mirrors are ended before `migrate`.
  *  - Where no NBD server can be, the disks go in the stream of `ram` (the old way), and the
  *    rows of the mirrors do not apply.
  *  - Nothing runs over there before `run`, the point of no return: destination QEMUs are
@@ -16,6 +18,7 @@
 
 #include <string.h>
 
+#include "migrate/look.h"
 #include "migrate/step_functions.h"
 
 /* One of these two stands in every row; an empty reason does not compile. */
@@ -62,6 +65,11 @@ static bool with_smaller_disks(const struct migration *m)
 static bool with_later_sync(const struct migration *m)
 {
 	return with_mirrors(m) && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
+}
+
+static bool with_mirrors_and_pause(const struct migration *m)
+{
+	return with_mirrors(m) && !stops_first(m);
 }
 
 static bool with_keep_source(const struct migration *m)
@@ -147,6 +155,12 @@ const struct step steps[] = {
 	STEP("sync", PHASE_PERFORM, with_later_sync, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "let every further write go to both sides at once"),
+	STEP("stop", PHASE_PERFORM, stops_first, step_stop, UNDO(undo_stop),
+	     switchover_ms, ACTS, CANCELLABLE,
+	     "stop the guest: its QEMU has no pause-before-switchover"),
+	STEP("part", PHASE_PERFORM, stops_first, step_detach, NO_UNDO("the source's disks were complete all the time"),
+	     switchover_ms, ACTS, CANCELLABLE,
+	     "end the mirrors: both sides of every disk are equal now"),
 	STEP("listen", PHASE_PERFORM, in_one_go, step_listen,
 	     NO_UNDO("that QEMU is ended by the undo of hold, after the mirrors into it"),
 	     answer_ms, ACTS, CANCELLABLE,
@@ -154,7 +168,7 @@ const struct step steps[] = {
 	STEP("ram", PHASE_PERFORM, ALWAYS, step_ram, UNDO(undo_ram),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "send RAM, until the guest's CPUs are stopped for the switchover"),
-	STEP("detach", PHASE_PERFORM, with_mirrors, step_detach, NO_UNDO("the source's disks were complete all the time"),
+	STEP("detach", PHASE_PERFORM, with_mirrors_and_pause, step_detach, NO_UNDO("the source's disks were complete all the time"),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "end the mirrors: both sides of every disk are equal now"),
 	STEP("switchover", PHASE_PERFORM, ALWAYS, step_switchover,

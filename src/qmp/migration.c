@@ -1,6 +1,7 @@
 #include "qmp/migration.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -101,10 +102,23 @@ int qmp_note_find(struct qmp *qmp, const char *id, bool *there, struct err *err)
 	return 0;
 }
 
+/* InetSocketAddress tells its port as a string. */
+static int port_of(const json_t *address)
+{
+	const char *text = qmp_str(address, "port");
+	char *end;
+	long port;
+
+	if (!text || *text < '0' || *text > '9')
+		return 0;
+	port = strtol(text, &end, 10);
+	return *end == '\0' && port <= 65535 ? (int)port : 0;
+}
+
 int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct err *err)
 {
 	_cleanup_json_ json_t *answer = NULL;
-	const json_t *ram, *disk, *reasons;
+	const json_t *ram, *disk, *reasons, *addresses;
 
 	memset(migration, 0, sizeof(*migration));
 	if (qmp_call(qmp, "query-migrate", NULL, &answer, err) < 0)
@@ -113,7 +127,9 @@ int qmp_migration_query(struct qmp *qmp, struct qmp_migration *migration, struct
 	disk = json_object_get(answer, "disk");
 	reasons = json_object_get(answer, "blocked-reasons");
 	/* A QEMU that listens has no status yet (seen on 7.2). */
-	migration->listening = json_array_size(json_object_get(answer, "socket-address")) > 0;
+	addresses = json_object_get(answer, "socket-address");
+	migration->listening = json_array_size(addresses) > 0;
+	migration->port = port_of(json_array_get(addresses, 0));
 	copy_text(migration->status, sizeof(migration->status), qmp_str(answer, "status"));
 	copy_text(migration->error, sizeof(migration->error), qmp_str(answer, "error-desc"));
 	copy_text(migration->blocked, sizeof(migration->blocked),
@@ -205,16 +221,23 @@ int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters,
 			NULL, err);
 }
 
-/* "tcp:[fd00::1]:49152" */
-static char *tcp_uri(const char *address, int port)
+/* "tcp:[fd00::1]:49152,to=49215" */
+static char *tcp_uri(const char *address, int low, int high)
 {
-	return str_printf(strchr(address, ':') ? "tcp:[%s]:%d" : "tcp:%s:%d", address, port);
+	return str_printf(strchr(address, ':') ? "tcp:[%s]:%d,to=%d" : "tcp:%s:%d,to=%d", address,
+			  low, high);
 }
 
-int qmp_migrate_incoming(struct qmp *qmp, const char *address, int port, struct err *err)
+int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high, struct err *err)
 {
-	_autofree_ char *uri = tcp_uri(address, port);
+	_autofree_ char *uri = tcp_uri(address, low, high);
 
+	if (qmp_call(qmp, "migrate-incoming",
+		     json_pack("{s:s, s:b}", "uri", uri, "exit-on-error", 0), NULL, err) == 0)
+		return 0;
+	if (err->kind != ERR_QMP || !strstr(err->text, "exit-on-error"))
+		return -1;
+	/* Before 9.1: "Parameter 'exit-on-error' is unexpected", and nothing was done. */
 	return qmp_call(qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), NULL, err);
 }
 

@@ -54,6 +54,12 @@ if len(sys.argv) > 1:
     shutil.rmtree(sys.argv[1], ignore_errors=True)
 """
 
+TAKE_PORTS = """
+import signal, socket, sys
+taken = [socket.create_server((sys.argv[1], int(port))) for port in sys.argv[2:]]
+signal.pause()
+"""
+
 SSHD_CONFIG = f"""
 Port 22
 HostKey {ETC}/host_key
@@ -156,6 +162,11 @@ class Host:
         """No new SSH connection; those that are there go on."""
         self.sshd.kill()
         self.sshd.wait()
+
+    def take_ports(self, *ports):
+        """Starts somebody who listens on these TCP ports, till the host ends."""
+        self.popen([sys.executable, "-c", TAKE_PORTS, self.ipv4, *ports])
+        wait_until(lambda: set(ports) <= self.listening(), f"{self.name}: ports are taken")
 
     # ---- what is there
 

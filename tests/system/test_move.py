@@ -109,15 +109,8 @@ class Moves(MoveTest):
         unchanged.check()
 
     def test_ports_in_use_are_skipped(self):
-        taken = self.b.popen(["python3", "-c", TAKE_PORTS, self.b.ipv4, "50000", "50002"])
-        self.addCleanup(taken.wait)
-        self.addCleanup(taken.kill)
-        self.wait_for_port(50002)
+        self.b.take_ports(50000, 50002)
         self.move(Guest(**WRITING), "--ports", "50000-50003")
-
-    def wait_for_port(self, port):
-        import hosts
-        hosts.wait_until(lambda: port in self.b.listening(), f"port {port} is taken")
 
     def test_only_some_disks(self):
         guest = Guest(disks=[Disk(), Disk(), Disk(bus="scsi")], rate=0)
@@ -166,14 +159,6 @@ class Moves(MoveTest):
         self.assertFalse([c for c in status if c["state"]], "capabilities are left on")
         move.check_moved()
 
-
-TAKE_PORTS = """
-import socket, sys, time
-for port in sys.argv[2:]:
-    s = socket.create_server((sys.argv[1], int(port)))
-    globals()["s" + port] = s
-time.sleep(1000)
-"""
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

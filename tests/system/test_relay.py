@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import signal
 import socket
 import time
 import unittest
@@ -13,7 +14,7 @@ from program import default_qemu
 from qmp import Qmp, QmpError
 from relay import Relay
 from rig import Disk, Guest
-from test_faults import REFUSED, FaultTest
+from test_faults import INTERRUPTED, REFUSED, FaultTest
 
 WRITING = {"rate": 300, "sectors": 127}
 
@@ -57,6 +58,29 @@ class Moves(RelayTest):
         self.assertIn("nbd-server-add", used)
         self.assertFalse(used & set(hide["hide"]))
 
+    def test_as_before_2_11(self):
+        """No pause-before-switchover: the guest is stopped and the mirrors end first."""
+        hide = {"hide": ["migrate-continue"], "hide_capabilities": ["pause-before-switchover"]}
+        used = self.move(Guest(disks=[Disk(), Disk(bus="scsi")], **WRITING), hide)
+        self.assertIn("stop", used)
+
+    def test_as_before_2_11_paused(self):
+        hide = {"hide": ["migrate-continue"], "hide_capabilities": ["pause-before-switchover"]}
+        self.move(Guest(paused=True), hide)
+
+    def test_as_before_2_11_interrupted(self):
+        for step in ("stop", "part", "listen", "ram", "switchover"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare(Guest(**WRITING))
+                self.relay(move, "source", hide=["migrate-continue"],
+                           hide_capabilities=["pause-before-switchover"])
+                process = self.halted(move, step)
+                process.send_signal(signal.SIGINT)
+                self.goes_on(process, INTERRUPTED)
+                move.check_stayed()
+
     def test_without_a_return_path(self):
         hide = {"hide_capabilities": ["return-path"]}
         self.move(Guest(**WRITING), hide, hide)
@@ -85,16 +109,12 @@ class Refusals(RelayTest):
         move.check_stayed()
 
     def test_no_nbd_server(self):
-        self.refused("destination", "hostb: this QEMU has no NBD server", "1 objection",
+        self.refused("destination", "hostb: its QEMU has no NBD server", "1 objection",
                      hide=["nbd-server-start", "nbd-server-add", "block-export-add"])
 
     def test_no_mirror(self):
         self.refused("source", "neither blockdev-mirror nor drive-mirror",
                      hide=["blockdev-mirror", "drive-mirror"])
-
-    def test_no_pause_before_switchover(self):
-        self.refused("source", "no pause-before-switchover",
-                     hide_capabilities=["pause-before-switchover"])
 
     def test_no_late_block_activate(self):
         self.refused("destination", "hostb: this QEMU has no late-block-activate",

@@ -165,12 +165,29 @@ static void query_exports(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, list);
 }
 
+static json_t *port_text(int fd)
+{
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	return json_sprintf("%d", ntohs(addr.sin_port));
+}
+
 static void query_migrate(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
 
 	(void)args;
-	fake_answer(f, *q->migration ? json_pack("{s:s}", "status", q->migration) : NULL);
+	json_t *answer = json_object();
+
+	if (*q->migration)
+		json_object_set_new(answer, "status", json_string(q->migration));
+	if (q->ram_fd >= 0)
+		json_object_set_new(answer, "socket-address",
+				    json_pack("[{s:s, s:s, s:o}]", "type", "inet", "host",
+					      "127.0.0.1", "port", port_text(q->ram_fd)));
+	fake_answer(f, answer);
 }
 
 static void query_capabilities(struct fake *f, json_t *args, void *arg)
@@ -322,6 +339,30 @@ static void resize(struct fake *f, json_t *args, void *arg)
 	}
 	d->size = json_integer_value(json_object_get(args, "size"));
 	fake_answer(f, NULL);
+}
+
+/* --- objects --- */
+
+static void object_add(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+
+	json_object_set_new(q->objects, member(args, "id"), json_null());
+	fake_answer(f, NULL);
+}
+
+static void qom_list(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+	json_t *list = json_array(), *value;
+	const char *id;
+
+	(void)args;
+	json_object_foreach (q->objects, id, value) {
+		json_array_append_new(list,
+				      json_pack("{s:s, s:s}", "name", id, "type", "child<x>"));
+	}
+	fake_answer(f, list);
 }
 
 /* --- descriptors --- */
@@ -524,20 +565,56 @@ static void set_parameters(struct fake *f, json_t *args, void *arg)
 static void migrate_incoming(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
+	const char *uri;
+	int low, high;
 
-	if (!is(q->state, "inmigrate") || q->incoming) {
+	if (!is(q->state, "inmigrate") || q->incoming || *q->migration) {
 		fake_refuse(f, "The incoming migration has already been started");
 		return;
 	}
-	q->ram_fd = listen_on(atoi(strrchr(member(args, "uri"), ':') + 1));
+	if (q->old && json_object_get(args, "exit-on-error")) {
+		fake_refuse(f, "Parameter 'exit-on-error' is unexpected");
+		return;
+	}
+	uri = member(args, "uri");
+	ck_assert_int_eq(sscanf(strrchr(uri, ':'), ":%d,to=%d", &low, &high), 2);
+	for (int port = low; q->ram_fd < 0 && port <= high; port++)
+		q->ram_fd = listen_on(port);
 	if (q->ram_fd < 0) {
 		fake_refuse(f, "Failed to find an available port: Address already in use");
+		q->migration = "setup"; /* from 10.0 on */
 		return;
 	}
 	q->incoming = true;
 	q->keep = json_is_false(json_object_get(args, "exit-on-error"));
 	fake_answer(f, NULL);
 	set_migration(q, "setup");
+}
+
+static bool pauses(const struct fake_qemu *q)
+{
+	return json_is_true(json_object_get(q->capabilities, "pause-before-switchover"));
+}
+
+/* The rest goes over, and the disks become inactive here. */
+static void complete(struct fake_qemu *q)
+{
+	json_t *status;
+	const char *id;
+
+	json_object_foreach (q->jobs, id, status) {
+		ck_assert_msg(is(json_string_value(status), "concluded"), "%s still runs", id);
+	}
+	set_migration(q, "device");
+	q->state = "postmigrate";
+	set_migration(q, "completed");
+	if (q->peer->gone)
+		return;
+	ck_assert_msg(q->peer->hold, "the destination does not wait for `cont`");
+	q->peer->state = "paused";
+	q->peer->incoming = false;
+	close_fd(&q->peer->ram_fd);
+	set_migration(q->peer, "completed");
 }
 
 static void migrate(struct fake *f, json_t *args, void *arg)
@@ -559,40 +636,27 @@ static void migrate(struct fake *f, json_t *args, void *arg)
 	set_migration(q->peer, "active");
 	if (q->pause_in_copy)
 		return;
-	ck_assert_msg(json_is_true(json_object_get(q->capabilities, "pause-before-switchover")),
-		      "the mirrors of the source run when it inactivates its disks");
 	if (q->was_running) {
 		q->state = "finish-migrate";
 		fake_event(f, "STOP", NULL);
 	}
-	set_migration(q, "pre-switchover");
+	if (pauses(q))
+		set_migration(q, "pre-switchover");
+	else
+		complete(q);
 }
 
 static void migrate_continue(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
-	json_t *status;
-	const char *id;
 
 	(void)args;
 	if (!is(q->migration, "pre-switchover")) {
 		fake_refuse(f, "Migration not in expected state: active");
 		return;
 	}
-	json_object_foreach (q->jobs, id, status) {
-		ck_assert_msg(is(json_string_value(status), "concluded"), "%s still runs", id);
-	}
 	fake_answer(f, NULL);
-	set_migration(q, "device");
-	q->state = "postmigrate";
-	set_migration(q, "completed");
-	if (q->peer->gone)
-		return;
-	ck_assert_msg(q->peer->hold, "the destination does not wait for `cont`");
-	q->peer->state = "paused";
-	q->peer->incoming = false;
-	close_fd(&q->peer->ram_fd);
-	set_migration(q->peer, "completed");
+	complete(q);
 }
 
 static void fail_incoming(struct fake_qemu *dst)
@@ -662,6 +726,8 @@ static const struct {
 	{"migrate", migrate},
 	{"migrate-continue", migrate_continue},
 	{"migrate_cancel", migrate_cancel},
+	{"object-add", object_add},
+	{"qom-list", qom_list},
 	{"getfd", getfd},
 	{"closefd", closefd},
 };
@@ -699,6 +765,7 @@ void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination)
 		.nbd_fd = -1,
 		.ram_fd = -1,
 		.fds = json_object(),
+		.objects = json_object(),
 		.fake = fake_new(loop, destination ? "destination" : "source"),
 		.jobs = json_object(),
 		.nodes = json_object(),
@@ -754,6 +821,7 @@ void fake_qemu_deinit(struct fake_qemu *q)
 	json_decref(q->jobs);
 	json_decref(q->nodes);
 	json_decref(q->fds);
+	json_decref(q->objects);
 	json_decref(q->exports);
 	json_decref(q->at_start);
 }

@@ -28,6 +28,7 @@ struct fake_qemu {
 	const char *state;   /* RunState */
 	bool hold;           /* -S, or `stop` while inmigrate */
 	bool incoming;       /* migrate-incoming was taken */
+	bool old;            /* before 9.1: does not know exit-on-error */
 	bool keep;           /* with exit-on-error false */
 	bool gone;
 	const char *migration; /* MigrationStatus; "" for none so far */
@@ -37,6 +38,7 @@ struct fake_qemu {
 	json_t *jobs;          /* id -> status */
 	json_t *nodes;         /* node made by blockdev-add -> job using it, or "" */
 	json_t *exports;       /* id -> node */
+	json_t *objects;       /* made by object-add: id -> null */
 	json_t *fds;           /* names of descriptors it was given and has not used -> null */
 	int nbd_fd;            /* listens for real; -1: no NBD server */
 	int ram_fd;            /* the same for RAM */

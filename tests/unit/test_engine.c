@@ -32,7 +32,9 @@ static void ck_cont_came_last(void)
 	if (cont == SIZE_MAX)
 		return;
 	ck_assert_str_eq(f.src.migration, "completed");
-	ck_assert_uint_gt(cont, place(f.src.fake, "migrate-continue"));
+	if (json_object_get(f.src.capabilities, "pause-before-switchover"))
+		ck_assert_uint_gt(cont, place(f.src.fake, "migrate-continue"));
+	ck_assert_uint_gt(cont, place(f.src.fake, "migrate"));
 	if (fake_count(f.dst.fake, "nbd-server-start"))
 		ck_assert_uint_gt(cont, place(f.dst.fake, "nbd-server-stop"));
 }
@@ -148,6 +150,61 @@ START_TEST(a_paused_guest_is_not_handed_over_without_its_disks)
 	ck_assert_has(f.err.text, "lock");
 	ck_assert(f.dst.gone && !f.src.gone);
 	ck_clean(&f.src, "locked");
+	fake_move_end(&f);
+}
+END_TEST
+
+/* As QEMU before 2.11. */
+static void begin_stop_first(void)
+{
+	fake_move_begin(&f);
+	fake_qemu_cannot(&f.src, "pause-before-switchover");
+	fake_qemu_cannot(&f.src, "migrate-continue");
+}
+
+START_TEST(without_pause_the_guest_is_stopped_first)
+{
+	begin_stop_first();
+	fake_move_run(&f);
+	ck_moved("stop first");
+	ck_assert_str_eq(f.steps,
+			 "look hold serve export settings target mirror copy sync stop part "
+			 "listen ram switchover run release end ");
+	ck_assert_has(f.notes, "stopped while all of its RAM is sent");
+	ck_assert_uint_lt(place(f.src.fake, "stop"), place(f.src.fake, "block-job-cancel"));
+	ck_assert_uint_lt(place(f.src.fake, "block-job-cancel"), place(f.src.fake, "migrate"));
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(without_pause_a_paused_guest_stays_paused)
+{
+	begin_stop_first();
+	f.src.state = "paused";
+	fake_move_run(&f);
+	ck_assert_ok(f.ret, &f.err);
+	ck_assert_uint_eq(fake_count(f.dst.fake, "cont"), 0);
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(without_pause_a_failure_lets_the_guest_run_again)
+{
+	static const char *const commands[] = {"block-job-cancel", "migrate"};
+
+	for (size_t i = 0; i < COUNT_OF(commands); i++) {
+		begin_stop_first();
+		fake_error(f.src.fake, commands[i], "injected");
+		fake_move_run(&f);
+		ck_assert_int_eq(f.ret, -1);
+		ck_assert(fake_qemu_running(&f.src));
+		fake_move_end(&f);
+	}
+	begin_stop_first();
+	fake_error(f.dst.fake, "migrate-incoming", "injected");
+	fake_move_run(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_undone("stopped");
 	fake_move_end(&f);
 }
 END_TEST
@@ -624,6 +681,23 @@ START_TEST(ram_that_never_converges_is_a_stall)
 }
 END_TEST
 
+START_TEST(a_destination_that_must_end_on_error_will_do)
+{
+	fake_move_begin(&f);
+	f.dst.old = true;
+	fake_move_run(&f);
+	ck_moved("before 9.1");
+	ck_assert(!f.dst.keep);
+	fake_move_end(&f);
+
+	fake_move_begin(&f);
+	fake_move_run(&f);
+	ck_moved("from 9.1 on");
+	ck_assert(f.dst.keep);
+	fake_move_end(&f);
+}
+END_TEST
+
 START_TEST(ports_in_use_are_passed_over)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET,
@@ -648,6 +722,16 @@ START_TEST(ports_in_use_are_passed_over)
 	fake_move_run(&f);
 	ck_assert_has(f.err.text, "is free there; name others with --ports LOW-HIGH");
 	ck_undone("no port");
+	fake_move_end(&f);
+
+	/* The NBD server has the other one. The QEMU that found none is of no more use. */
+	fake_move_begin(&f);
+	f.opt.port_low = ntohs(addr.sin_port);
+	f.opt.port_high = f.opt.port_low + 1;
+	fake_move_run(&f);
+	ck_assert_has(f.err.text, "is free there for RAM; name others with --ports LOW-HIGH");
+	ck_undone("no port for RAM");
+	ck_assert_has(f.notes, "it can wait only once");
 	fake_move_end(&f);
 	close(fd);
 }
@@ -742,6 +826,9 @@ int main(void)
 		the_mirrors_end_while_the_cpus_are_stopped,
 		a_paused_guest_stays_paused,
 		a_paused_guest_is_not_handed_over_without_its_disks,
+		without_pause_the_guest_is_stopped_first,
+		without_pause_a_paused_guest_stays_paused,
+		without_pause_a_failure_lets_the_guest_run_again,
 		a_destination_started_without_s_is_held,
 		the_source_may_be_kept,
 		a_qemu_may_be_started,
@@ -766,6 +853,7 @@ int main(void)
 		a_mirror_that_fails_is_told_in_qemus_words,
 		a_mirror_somebody_ended_is_no_mirror,
 		ram_that_never_converges_is_a_stall,
+		a_destination_that_must_end_on_error_will_do,
 		ports_in_use_are_passed_over,
 		an_nbd_server_that_is_not_ours_stays,
 		a_source_that_has_not_read_quit_is_told_again,

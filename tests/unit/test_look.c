@@ -153,14 +153,11 @@ START_TEST(a_throw_away_image_is_refused)
 }
 END_TEST
 
-START_TEST(a_source_without_the_switchover_pause_is_refused)
+START_TEST(a_source_without_events_is_refused)
 {
 	fake_move_begin(&f);
-	fake_qemu_cannot(&f.src, "pause-before-switchover");
-	refused_for("source: this QEMU has no pause-before-switchover");
-	fake_move_begin(&f);
-	fake_qemu_cannot(&f.src, "migrate-continue");
-	refused_for("source: this QEMU has no pause-before-switchover");
+	fake_qemu_cannot(&f.src, "events");
+	refused_for("source: this QEMU has no events of a migration");
 }
 END_TEST
 
@@ -664,7 +661,7 @@ int main(void)
 		a_guest_that_neither_runs_nor_is_paused_is_refused,
 		a_paused_guest_is_accepted,
 		a_throw_away_image_is_refused,
-		a_source_without_the_switchover_pause_is_refused,
+		a_source_without_events_is_refused,
 		a_mirror_the_source_has_not_is_refused,
 		a_destination_that_runs_is_refused,
 		a_destination_that_does_not_wait_is_refused,

@@ -736,6 +736,36 @@ START_TEST(a_migrations_state_is_taken)
 	ck_assert_uint_eq(m.transferred_bytes, 0);
 	ck_assert_int_eq(m.expected_downtime_ms, 300);
 	ck_assert_int_eq(m.downtime_ms, 12);
+	ck_assert(!m.listening && m.port == 0);
+	end();
+}
+END_TEST
+
+START_TEST(a_port_that_is_waited_on_is_taken)
+{
+	static const struct {
+		const char *address;
+		int port;
+	} cases[] = {
+		{"{\"type\": \"inet\", \"host\": \"::1\", \"port\": \"49153\"}", 49153},
+		{"{\"type\": \"inet\", \"host\": \"::1\", \"port\": \"65536\"}", 0},
+		{"{\"type\": \"inet\", \"host\": \"::1\", \"port\": \"-1\"}", 0},
+		{"{\"type\": \"inet\", \"host\": \"::1\", \"port\": \"1x\"}", 0},
+		{"{\"type\": \"inet\", \"host\": \"::1\", \"port\": 5}", 0},
+		{"{\"type\": \"unix\", \"path\": \"/run/x\"}", 0},
+		{"5", 0},
+	};
+	struct qmp_migration m;
+
+	begin_open(20000);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		_autofree_ char *text = str_printf("{\"socket-address\": [%s]}", cases[i].address);
+
+		fake_reply(fake, "query-migrate", text);
+		ck_assert_ok(qmp_migration_query(qmp, &m, &err), &err);
+		ck_assert(m.listening);
+		ck_assert_int_eq(m.port, cases[i].port);
+	}
 	end();
 }
 END_TEST
@@ -1041,6 +1071,7 @@ int main(void)
 		what_is_no_descriptor_is_not_passed,
 		a_status_never_heard_of_is_under_way,
 		a_migrations_state_is_taken,
+		a_port_that_is_waited_on_is_taken,
 		jobs_are_found_by_their_ids,
 		the_drives_of_7_2_are_understood,
 		the_drives_of_10_0_are_understood,

@@ -166,6 +166,32 @@ static void accept_all(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, arg ? json_loads(arg, 0, NULL) : NULL);
 }
 
+/* Is this the exit-on-error that QEMU before 9.1 refuses, to be asked again without? */
+static bool refused_at_first(const char *command, const json_t *args)
+{
+	const json_t *entry, *member;
+	size_t i;
+
+	if (!schema || !str_eq(command, "migrate-incoming") ||
+	    !json_object_get(args, "exit-on-error"))
+		return false;
+	entry = entry_of(qmp_str(entry_of(command), "arg-type"));
+	json_array_foreach (json_object_get(entry, "members"), i, member) {
+		if (str_eq(qmp_str(member, "name"), "exit-on-error"))
+			return false;
+	}
+	return true;
+}
+
+static void migrate_incoming(struct fake *f, json_t *args, void *arg)
+{
+	(void)arg;
+	if (refused_at_first("migrate-incoming", args))
+		fake_refuse(f, "Parameter 'exit-on-error' is unexpected");
+	else
+		fake_answer(f, NULL);
+}
+
 static void begin(void)
 {
 	static const char *const commands[] = {
@@ -190,7 +216,6 @@ static void begin(void)
 		"query-status",
 		"query-name",
 		"migrate-set-parameters",
-		"migrate-incoming",
 		"migrate",
 		"migrate_cancel",
 		"migrate-continue",
@@ -215,6 +240,7 @@ static void begin(void)
 	fake = fake_new(loop, "fake");
 	for (size_t i = 0; i < COUNT_OF(commands); i++)
 		fake_call_fn(fake, commands[i], accept_all, NULL);
+	fake_call_fn(fake, "migrate-incoming", migrate_incoming, NULL);
 	fake_reply(fake, "query-block", "[{\"device\": \"d\", \"qdev\": \"/machine/x\"}]");
 	stream = stream_unix(loop, fake_path(fake), 1000, &err);
 	qmp = qmp_open(loop, stream, "fake", NULL, 20000, 20000, &err);
@@ -314,7 +340,7 @@ static void say_migration(void)
 	}
 	ck_assert_ok(qmp_parameters_set(qmp, &parameters, &err), &err);
 	ck_assert_ok(qmp_parameters_get(qmp, &parameters, &err), &err);
-	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 65535, &err), &err);
+	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 1, 65535, &err), &err);
 	ck_assert_ok(qmp_pass_fd(qmp, "f", 0, &err), &err);
 	qmp_drop_fd(qmp, "f");
 	ck_assert_ok(qmp_migrate(qmp, "f", QMP_STREAM_RAM, &err), &err);
@@ -409,7 +435,8 @@ static void check_version(const char *version)
 	say_everything(&caps);
 	ck_assert_uint_gt(fake_calls_count, 40);
 	for (size_t i = 0; i < fake_calls_count; i++)
-		check_call(&fake_calls[i], version);
+		if (!refused_at_first(fake_calls[i].command, fake_calls[i].args))
+			check_call(&fake_calls[i], version);
 	json_decref(schema);
 	end();
 }
@@ -520,10 +547,10 @@ END_TEST
 START_TEST(an_ipv6_address_has_brackets_in_a_uri_only)
 {
 	begin();
-	ck_assert_ok(qmp_migrate_incoming(qmp, "fd00::1", 5, &err), &err);
-	sent("migrate-incoming", "{\"uri\": \"tcp:[fd00::1]:5\"}");
-	ck_assert_ok(qmp_migrate_incoming(qmp, "10.0.0.2", 6, &err), &err);
-	sent("migrate-incoming", "{\"uri\": \"tcp:10.0.0.2:6\"}");
+	ck_assert_ok(qmp_migrate_incoming(qmp, "fd00::1", 5, 9, &err), &err);
+	sent("migrate-incoming", "{\"uri\": \"tcp:[fd00::1]:5,to=9\", \"exit-on-error\": false}");
+	ck_assert_ok(qmp_migrate_incoming(qmp, "10.0.0.2", 6, 6, &err), &err);
+	sent("migrate-incoming", "{\"uri\": \"tcp:10.0.0.2:6,to=6\", \"exit-on-error\": false}");
 	ck_assert_ok(qmp_nbd_start(qmp, "fd00::1", 5, &err), &err);
 	sent("nbd-server-start",
 	     "{\"addr\": {\"type\": \"inet\", \"data\": {\"host\": \"fd00::1\", "
