@@ -265,6 +265,20 @@ class Neither(ReviewTest):
         move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
 
 
+class Paused(ReviewTest):
+    def test_confirm_does_not_run_a_guest_that_its_user_paused(self):
+        """perform failed late and has taken the guest back; then its user paused it."""
+        move = self.prepare_move(Guest(rate=0))
+        c2 = self.phase("prepare", self.phase("begin"))
+        self.b.block("49153", "reject")
+        c3 = self.phase("perform", c2, code=FAILED)
+        self.b.unblock()
+        c4 = self.phase("finish", c3, code=FAILED)
+        move.source.watch.command("stop")
+        self.phase("confirm", c4, code=FAILED)
+        self.assertEqual(move.source.watch.status(), "paused")
+
+
 class Lost(ReviewTest):
     def test_an_older_cookie_with_the_disks_in_another_order(self):
         """Of two preparations of the same guest, perform gets the first one's cookie."""
