@@ -65,6 +65,21 @@ int step_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 	return set_wanted(m, true, err);
 }
 
+int hold_was_released(struct migration *m, bool *released, struct err *err)
+{
+	*released = false;
+	for (size_t i = 0; i < WANTED_COUNT; i++) {
+		bool on;
+
+		if (!wanted[i].dst || !(m->capabilities_set & 1u << i))
+			continue;
+		if (qmp_capability_get(m->dst.qmp, qmp_cap_name(wanted[i].cap), &on, err) < 0)
+			return -1;
+		*released = *released || !on;
+	}
+	return 0;
+}
+
 static int take_back_on_destination(struct migration *m, struct err *err)
 {
 	return take_back(m, true, err);

@@ -86,7 +86,7 @@ static int hand_over_paused(struct migration *m, struct err *err)
 
 int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (m->dst.status.running) { /* by hand, a second time */
+	if (m->dst.status.running || m->finished_before) { /* by hand, a second time */
 		m->switched = true;
 		return 0;
 	}

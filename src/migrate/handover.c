@@ -465,8 +465,8 @@ void handover_begun(struct migration *m)
 		begun_over_there(m);
 	else
 		/* Else perform has taken it back itself, unless it was killed. */
-		m->migrating = m->cookie->completed ||
-			       str_eq(m->src.status.state, "finish-migrate");
+		m->migrating =
+			m->cookie->completed || str_eq(m->src.status.state, "finish-migrate");
 	for (size_t i = 0; i < steps_count; i++)
 		m->begun[i] = steps[i].phase == phase;
 }

@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "migrate/handover.h"
 #include "migrate/look.h"
+#include "migrate/step_functions.h"
 
 static bool dst_completed(struct migration *m)
 {
@@ -94,6 +95,8 @@ static void look_for_finish(struct migration *m)
 			     m->dst.name, m->dst.status.state, m->opt->dst.socket);
 	else if (!m->dst.status.running)
 		await_completed(m);
+	if (!m->cookie->failed && hold_was_released(m, &m->finished_before, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
 }
 
 /* After a failure that QEMU may be gone by itself, which is as good. */

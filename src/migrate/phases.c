@@ -112,7 +112,8 @@ void migration_phase_lost(struct migration *m, struct err *err)
 	if (m->phase == PHASE_PREPARE || m->phase == PHASE_PERFORM)
 		steps_undo(m);
 	if (m->phase == PHASE_PERFORM)
-		problems_add(&m->left_behind,
-			     "%s: its QEMU waits, or holds the guest, stopped: end it there (`quit`)",
-			     m->dst.name);
+		problems_add(
+			&m->left_behind,
+			"%s: its QEMU waits, or holds the guest, stopped: end it there (`quit`)",
+			m->dst.name);
 }

@@ -250,6 +250,7 @@ static int take_guest_back(struct migration *m, int64_t timeout_ms, struct err *
 	m->src.resumed = false;
 	if (qmp_status_query(m->src.qmp, &status, err) < 0)
 		return -1;
+	m->src_postmigrate = !m->was_running && str_eq(status.state, "postmigrate");
 	if (status.running || !m->was_running)
 		return 0;
 	if (qmp_finish(qmp_cont_send(m->src.qmp), err) < 0)
