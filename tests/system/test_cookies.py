@@ -1,4 +1,5 @@
-"""What a reviewer tried: cookies that are old, lost, of another move or given twice."""
+"""Cookies that are old, lost, of another move or given twice, and what else could lead to two
+guests, or none."""
 
 import os
 import pathlib
@@ -13,15 +14,13 @@ from test_faults import DONE, FAILED, HUMAN, REFUSED
 from test_phases import WRITING, PhaseTest
 
 
-class ReviewTest(PhaseTest):
+class CookieTest(PhaseTest):
     def any_phase(self, name, cookie=None, *options, host=None, socket=None, env=None):
         """As phase(), whatever the exit code; that and the cookie."""
         host = host or (self.b if name in ("prepare", "finish") else self.a)
         done = host.run([*self.vmferry_argv(), name, *options, socket or self.socket],
                         check=False, timeout_s=120, input=cookie or "", env=env)
         self.said = done.stderr
-        if os.environ.get("SHOW"):
-            print(f"--- {name}: {done.returncode}, cookie: {bool(done.stdout)}\n{done.stderr}")
         return done.returncode, done.stdout
 
     def interrupted(self, name, cookie, step, number=signal.SIGINT):
@@ -36,8 +35,6 @@ class ReviewTest(PhaseTest):
         process.send_signal(number)
         process.send_signal(signal.SIGCONT)
         out, self.said = process.communicate(timeout=90)
-        if os.environ.get("SHOW"):
-            print(f"--- {name} {step}: {process.returncode}, {bool(out)}\n{self.said}")
         return process.returncode, out
 
     def failed_perform(self, c2):
@@ -72,7 +69,7 @@ class ReviewTest(PhaseTest):
         return shlex.join([*move.guest.argv(is_source=False), "-daemonize"])
 
 
-class Two(ReviewTest):
+class Two(CookieTest):
     def test_a_finish_interrupted_before_it_looked(self):
         """It has noted nothing over there, so its cookie must not let the source run."""
         move = self.prepare_move(Guest(**WRITING))
@@ -118,7 +115,7 @@ class Two(ReviewTest):
         self.assertEqual(found, ["running", "postmigrate"])
 
 
-class Neither(ReviewTest):
+class Neither(CookieTest):
     def test_perform_twice(self):
         """`vmferry perform < c2 > c3`, and the same line again."""
         move = self.prepare_move(Guest(disks=[Disk(dst_image=False)], **WRITING),
@@ -265,7 +262,7 @@ class Neither(ReviewTest):
         move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
 
 
-class Paused(ReviewTest):
+class Paused(CookieTest):
     def test_confirm_does_not_run_a_guest_that_its_user_paused(self):
         """perform failed late and has taken the guest back; then its user paused it."""
         move = self.prepare_move(Guest(rate=0))
@@ -279,7 +276,7 @@ class Paused(ReviewTest):
         self.assertEqual(move.source.watch.status(), "paused")
 
 
-class Lost(ReviewTest):
+class Lost(CookieTest):
     def test_an_older_cookie_with_the_disks_in_another_order(self):
         """Of two preparations of the same guest, perform gets the first one's cookie."""
         move = self.prepare_move(Guest(disks=[Disk(), Disk(bus="scsi")], **WRITING))
@@ -294,7 +291,7 @@ class Lost(ReviewTest):
             move.check_moved()
 
 
-class Litter(ReviewTest):
+class Litter(CookieTest):
     def test_a_destination_whose_path_climbs(self):
         """Its QEMU names its image by a path with ".." in it."""
         guest = Guest(rate=0)
