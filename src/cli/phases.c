@@ -70,9 +70,10 @@ static int run(struct cmdline *cmd, struct loop *loop, enum phase phase, const s
 	int code = exit_code_of(m, ret < 0 ? &err : NULL);
 
 	if (gave && give_cookie(&out, &lost) < 0) {
+		migration_phase_lost(m, &lost);
 		err = lost;
 		ret = -1;
-		code = EXIT_HUMAN;
+		code = exit_code_of(m, &err);
 	}
 	show_end(show, m, ret < 0 ? &err : NULL, code);
 	cookie_deinit(&out);

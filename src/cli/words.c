@@ -64,6 +64,13 @@ static const char *state_of(const struct migration *m)
 {
 	if (m->migrating || m->source_lost)
 		return "whether the guest runs on the source was not seen";
+	if (m->by_hand && m->phase == PHASE_FINISH && !m->gave)
+		return "the guest was not run here, and there is no cookie";
+	if (m->by_hand && m->phase == PHASE_PERFORM && !m->gave)
+		return "undone here, the guest is on the source as before, and there is no cookie";
+	if (m->src_postmigrate)
+		return "undone, but the guest, which was paused, is \"postmigrate\" on the source "
+		       "now: let it run there (`cont`) before the next move";
 	return m->by_hand ? next[m->phase].failed : "undone, the guest is on the source as before";
 }
 

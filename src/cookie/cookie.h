@@ -77,7 +77,7 @@ struct cookie {
 
 	/* vmferry's own; absent from another's cookie. */
 	bool vmferry;              /* they are there */
-	char *id;                  /* of this migration: 32 hex digits, drawn by begin */
+	char *id;                  /* of this migration: 32 hex digits; prepare draws its own */
 	enum cookie_method method; /* COOKIE_NBD when not vmferry's */
 	bool stream;               /* begin's: the source could take the old way */
 	bool incremental;          /* only the top image of each disk */
@@ -87,7 +87,8 @@ struct cookie {
 	bool was_running;          /* perform's: the guest ran when it was stopped */
 	char *address;             /* prepare's: where the destination listens; numeric */
 	int ram_port;              /* prepare's; 0: none */
-	bool started;              /* prepare has started the destination's QEMU */
+	char *process; /* prepare's: which QEMU it has got ready, "PID START"; or NULL */
+	bool started;  /* prepare has started the destination's QEMU */
 	uint32_t src_capabilities; /* a bit each: what perform switched on in the source's QEMU */
 	uint32_t dst_capabilities; /* and prepare in the destination's */
 	uint64_t max_bandwidth;    /* of the source's QEMU before perform changed them; bytes/s */

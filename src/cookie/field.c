@@ -56,6 +56,7 @@ static const struct field vmferry[] = {
 	{"was-running", IN_COOKIE(was_running), WORD(flags)},
 	{"address", IN_COOKIE(address), TEXT, .check = text_address},
 	{"ram-port", IN_COOKIE(ram_port), NUMBER(1, UINT16_MAX)},
+	{"process", IN_COOKIE(process), TEXT, .check = text_name},
 	{"started", IN_COOKIE(started), WORD(flags)},
 	{"src-capabilities", IN_COOKIE(src_capabilities), NUMBER(0, UINT32_MAX)},
 	{"dst-capabilities", IN_COOKIE(dst_capabilities), NUMBER(0, UINT32_MAX)},

@@ -1,5 +1,6 @@
 /* The migration capabilities and parameters that a move needs, set and taken back. Only
  * what was off before is taken back. */
+#include "migrate/handover.h"
 #include "migrate/step_functions.h"
 
 static const struct {
@@ -64,6 +65,21 @@ int step_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 	return set_wanted(m, true, err);
 }
 
+int hold_was_released(struct migration *m, bool *released, struct err *err)
+{
+	*released = false;
+	for (size_t i = 0; i < WANTED_COUNT; i++) {
+		bool on;
+
+		if (!wanted[i].dst || !(m->capabilities_set & 1u << i))
+			continue;
+		if (qmp_capability_get(m->dst.qmp, qmp_cap_name(wanted[i].cap), &on, err) < 0)
+			return -1;
+		*released = *released || !on;
+	}
+	return 0;
+}
+
 static int take_back_on_destination(struct migration *m, struct err *err)
 {
 	return take_back(m, true, err);
@@ -116,10 +132,37 @@ static int set_parameters(struct migration *m, struct err *err)
 	return qmp_parameters_set(m->src.qmp, &wanted_now, err);
 }
 
+/* By hand: who has stopped the guest, for confirm to see. */
+static int leave_note(struct migration *m, struct err *err)
+{
+	char note[64];
+	bool there;
+
+	if (!m->by_hand)
+		return 0;
+	handover_note_of(m, note, sizeof(note));
+	if (qmp_note_find(m->src.qmp, note, &there, err) < 0)
+		return -1;
+	return there ? 0 : qmp_note_leave(m->src.qmp, note, err);
+}
+
+static int remove_note(struct migration *m, struct err *err)
+{
+	char note[64];
+	bool there;
+
+	if (!m->by_hand)
+		return 0;
+	handover_note_of(m, note, sizeof(note));
+	if (qmp_note_find(m->src.qmp, note, &there, err) < 0)
+		return -1;
+	return there ? qmp_note_remove(m->src.qmp, note, err) : 0;
+}
+
 int step_settings(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	if (set_wanted(m, false, err) < 0)
+	if (leave_note(m, err) < 0 || set_wanted(m, false, err) < 0)
 		return -1;
 	return set_parameters(m, err);
 }
@@ -130,5 +173,7 @@ int undo_settings(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (m->parameters_set && qmp_parameters_set(m->src.qmp, &m->src_parameters, err) < 0)
 		return -1;
 	m->parameters_set = false;
-	return take_back(m, false, err);
+	if (take_back(m, false, err) < 0)
+		return -1;
+	return remove_note(m, err);
 }

@@ -89,7 +89,7 @@ static int hand_over_paused(struct migration *m, struct err *err)
 
 int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (m->dst.status.running) { /* by hand, a second time */
+	if (m->dst.status.running || m->finished_before) { /* by hand, a second time */
 		m->switched = true;
 		return 0;
 	}
@@ -117,9 +117,9 @@ int step_release(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (undo_hold(m, timeout_ms, err) < 0)
 		note_untidy(m, err);
-	for (size_t i = 0; m->by_hand && i < m->disks.count; i++)
-		if (m->disks.list[i].dst_path)
-			unmark_file(m->disks.list[i].dst_path);
+	for (size_t i = 0; m->by_hand && i < m->cookie->disks_count; i++)
+		if (m->cookie->disks[i].dst && mark_is_on(m->cookie->disks[i].dst, m->id))
+			unmark_file(m->cookie->disks[i].dst);
 	return 0;
 }
 

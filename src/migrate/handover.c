@@ -9,6 +9,11 @@
 #include "migrate/look.h"
 #include "migrate/mark.h"
 
+void handover_note_of(const struct migration *m, char *note, size_t size)
+{
+	snprintf(note, size, "vmferry-%s", m->id);
+}
+
 /* --- writing --- */
 
 static char *boot_id(const struct migration *m)
@@ -25,6 +30,36 @@ static char *own_hostname(void)
 	char name[256] = "";
 
 	return gethostname(name, sizeof(name) - 1) == 0 && name[0] ? str_dup(name) : NULL;
+}
+
+/* A process as no other will ever be on this host while it is up: "PID START", START being
+ * field 22 of proc(5)'s stat; NULL when it is not seen. */
+static char *process_name(pid_t pid)
+{
+	_autofree_ char *path = str_printf("/proc/%d/stat", (int)pid);
+	FILE *file = pid > 0 ? fopen(path, "re") : NULL;
+	char line[1024] = "", *rest = NULL, *word = NULL;
+
+	if (!file)
+		return NULL;
+	if (fgets(line, sizeof(line), file))
+		word = strrchr(line, ')');
+	fclose(file);
+	word = word ? strtok_r(word, " ", &rest) : NULL;
+	for (int field = 2; word && field < 22; field++)
+		word = strtok_r(NULL, " ", &rest);
+	return word ? str_printf("%d %s", (int)pid, word) : NULL;
+}
+
+void handover_check_process(struct migration *m)
+{
+	_autofree_ char *process = process_name(m->dst_pid);
+
+	if (m->cookie->process && !str_eq(process, m->cookie->process))
+		problems_add(&m->problems,
+			     "%s: the QEMU of %s is not the one that prepare has got ready: it is "
+			     "left as it is",
+			     m->dst.name, m->opt->dst.socket);
 }
 
 static void write_disk(const struct disk *disk, struct cookie_disk *to)
@@ -81,6 +116,8 @@ static void pass_on(const struct migration *m, struct cookie *cookie)
 	cookie->nbd = from->method == COOKIE_NBD && from->disks_count;
 	cookie->method = from->method;
 	cookie->started = from->started;
+	free(cookie->process);
+	cookie->process = str_dup(from->process);
 	cookie->completed = m->phase == PHASE_PERFORM ? !cookie->failed : from->completed;
 	cookie->disks_count = from->disks_count;
 	cookie->disks = mem_zalloc(from->disks_count + 1, sizeof(*cookie->disks));
@@ -129,6 +166,7 @@ void handover_write(const struct migration *m, const struct err *failure, struct
 		.was_running = m->was_running,
 		.address = m->phase == PHASE_PREPARE ? str_dup(m->listening.address) : NULL,
 		.ram_port = m->phase == PHASE_PREPARE ? m->listening.ram_port : 0,
+		.process = m->phase == PHASE_PREPARE ? process_name(m->dst_pid) : NULL,
 		.started = m->started_dst,
 	};
 	write_settings(m, cookie);
@@ -188,7 +226,7 @@ static void read_settings(struct migration *m)
 		.max_bandwidth = cookie->max_bandwidth,
 		.downtime_limit_ms = cookie->downtime_limit,
 	};
-	m->parameters_set = cookie->max_bandwidth && cookie->downtime_limit;
+	m->parameters_set = cookie->max_bandwidth || cookie->downtime_limit;
 }
 
 static void read_listening(struct migration *m)
@@ -211,7 +249,9 @@ int handover_read(struct migration *m, struct err *err)
 		return -1;
 	snprintf(m->guest.name, sizeof(m->guest.name), "%s", cookie->name ? cookie->name : "");
 	snprintf(m->guest.uuid, sizeof(m->guest.uuid), "%s", cookie->uuid);
-	if (cookie->id)
+	/* A destination's QEMU can be used only once: an id of its own for each prepare is one for
+	 * each handing over, and none that another host has chosen. */
+	if (cookie->id && m->phase != PHASE_PREPARE)
 		snprintf(m->id, sizeof(m->id), "%s", cookie->id);
 	else
 		draw_id(m->id, sizeof(m->id));
@@ -315,8 +355,12 @@ static void choose_prepared(struct migration *m)
 
 		disks_add(&m->disks, drive, path_for(m, drive), m->opt, NULL);
 		disk = &m->disks.list[i];
-		disk->mode = m->cookie->disks[i].mode ? m->cookie->disks[i].mode : 0600;
+		disk->mode = m->cookie->disks[i].mode & 0777; /* no set-user-ID by cookie */
+		if (!disk->mode)
+			disk->mode = 0600;
 		disk->storage = str_dup(m->cookie->disks[i].storage);
+		/* Another move's cookie must not lead a mirror into this one's disks. */
+		snprintf(disk->export, sizeof(disk->export), "vmferry-%s-%zu", m->id, i);
 	}
 }
 
@@ -420,7 +464,9 @@ void handover_begun(struct migration *m)
 	if (phase == PHASE_PREPARE)
 		begun_over_there(m);
 	else
-		m->migrating = m->cookie->completed; /* else perform has taken it back itself */
+		/* Else perform has taken it back itself, unless it was killed. */
+		m->migrating =
+			m->cookie->completed || str_eq(m->src.status.state, "finish-migrate");
 	for (size_t i = 0; i < steps_count; i++)
 		m->begun[i] = steps[i].phase == phase;
 }

@@ -10,6 +10,10 @@
  * source may take the guest back, and that QEMU must never run it, whoever tries again. */
 #define HANDOVER_FAILED_NOTE "vmferry-failed"
 
+/* The note in the source's QEMU of the perform that is under way, or has handed its guest over:
+ * confirm ends, or runs, only what its own cookie's move has stopped. */
+void handover_note_of(const struct migration *m, char *note, size_t size);
+
 /* What m->phase gives to the next one. @failure: why it failed, NULL when it did not. */
 void handover_write(const struct migration *m, const struct err *failure, struct cookie *cookie);
 
@@ -26,6 +30,9 @@ void handover_choose_disks(struct migration *m);
 
 /* Objects when the QEMU that was looked at is another guest's than the cookie's. */
 void handover_check_guest(struct migration *m, const struct qmp_identity *guest, const char *who);
+
+/* Objects, in finish, when the QEMU over here is not the very process that prepare saw. */
+void handover_check_process(struct migration *m);
 
 /* Marks what an earlier process of this side has begun by the cookie, so that it can be taken
  * back here: prepare's by finish, perform's by confirm. */

@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "migrate/handover.h"
 #include "migrate/look.h"
+#include "migrate/step_functions.h"
 
 static bool dst_completed(struct migration *m)
 {
@@ -37,12 +38,38 @@ static void look_for_note(struct migration *m)
 
 	if (qmp_note_find(m->dst.qmp, HANDOVER_FAILED_NOTE, &failed, &err) < 0)
 		problems_add(&m->problems, "%s", err.text);
-	else if (failed)
+	else if (failed) {
+		/* Its cookie may have been lost: this one's says the same. */
+		m->given_up = !m->problems.count;
 		problems_add(
 			&m->problems,
 			"%s: a finish has failed here before, and the source may run the guest "
 			"again: this QEMU (%s) must not; end it (`quit`), and begin anew",
 			m->dst.name, m->opt->dst.socket);
+	}
+}
+
+/* Of a failed move: what has been taken in by another perform, or runs here since, is kept. */
+static void look_for_another(struct migration *m)
+{
+	struct qmp_migration now;
+	struct err err;
+
+	if (qmp_migration_query(m->dst.qmp, &now, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (m->dst.status.running || str_eq(now.status, "completed"))
+		problems_add(&m->problems,
+			     "%s: its QEMU (%s) %s, though the cookie says that the move has "
+			     "failed: it is not ended",
+			     m->dst.name, m->opt->dst.socket,
+			     m->dst.status.running ? "runs a guest" : "holds a guest, complete");
+}
+
+/* A guest that was moved on from here has "completed", too. */
+static bool has_moved_on(const struct migration *m)
+{
+	return str_eq(m->dst.status.state, "postmigrate") ||
+	       str_eq(m->dst.status.state, "finish-migrate");
 }
 
 /* A finish may be the second one: a guest that runs is not to be run again. */
@@ -56,15 +83,20 @@ static void look_for_finish(struct migration *m)
 		return;
 	}
 	look_at_identity(m);
+	handover_check_process(m);
 	if (!m->cookie->failed)
 		look_for_note(m);
-	if (m->cookie->failed && m->dst.status.running)
+	if (m->cookie->failed)
+		look_for_another(m);
+	else if (has_moved_on(m))
 		problems_add(&m->problems,
-			     "%s: its QEMU (%s) runs a guest, though the cookie says that the "
-			     "move has failed: it is not ended",
-			     m->dst.name, m->opt->dst.socket);
-	else if (!m->cookie->failed && !m->dst.status.running)
+			     "%s: its guest is \"%s\": it has gone on to another host, and is not "
+			     "run here (%s)",
+			     m->dst.name, m->dst.status.state, m->opt->dst.socket);
+	else if (!m->dst.status.running)
 		await_completed(m);
+	if (!m->cookie->failed && hold_was_released(m, &m->finished_before, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
 }
 
 /* After a failure that QEMU may be gone by itself, which is as good. */
@@ -72,18 +104,42 @@ static int look_at_prepared(struct migration *m, struct err *err)
 {
 	struct err local;
 
-	m->host = host_local(m->loop, m->opt->timeouts.connect_ms);
-	if (m->cookie->failed) {
-		struct stream *stream = host_unix_stream(m->host, m->opt->dst.socket, &local);
+	struct stream *stream;
 
-		if (!stream && local.kind == ERR_REFUSED)
-			m->dst_quit = true;
-		stream_close(stream);
-	}
+	m->host = host_local(m->loop, m->opt->timeouts.connect_ms);
+	stream = host_unix_stream(m->host, m->opt->dst.socket, &local);
+	m->dst_quit = !stream && local.kind == ERR_REFUSED;
+	stream_close(stream);
+	if (m->dst_quit && !m->cookie->failed)
+		return err_set(
+			err, ERR_HUMAN,
+			"%s: %s; the guest was handed over to it and stands still. If no finish "
+			"has run it there before, and that QEMU is surely gone, `cont` runs it on "
+			"the source, where its memory and disks are as they were",
+			m->dst.name, local.text);
 	if (!m->dst_quit)
 		look_for_finish(m);
-	(void)err;
 	return 0;
+}
+
+/* One that was stopped by a migration must have been by this move's. */
+static void look_for_own_note(struct migration *m)
+{
+	struct err err;
+	char note[64];
+	bool there;
+
+	if (!str_eq(m->src.status.state, "postmigrate") &&
+	    !str_eq(m->src.status.state, "finish-migrate"))
+		return;
+	handover_note_of(m, note, sizeof(note));
+	if (qmp_note_find(m->src.qmp, note, &there, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (!there)
+		problems_add(&m->problems,
+			     "source: its guest is \"%s\", but not by the move of this cookie: it "
+			     "is left as it is (%s)",
+			     m->src.status.state, m->opt->source);
 }
 
 /* The source's guest must be stopped, by the migration; one that runs is not ended. */
@@ -98,6 +154,7 @@ static int look_for_confirm(struct migration *m, struct err *err)
 		return err->kind == ERR_INTERRUPTED ? -1 : 0;
 	}
 	handover_check_guest(m, &guest, "source");
+	look_for_own_note(m);
 	if (m->cookie->failed && !m->cookie->completed &&
 	    str_eq(m->src.status.state, "postmigrate"))
 		problems_add(&m->problems,

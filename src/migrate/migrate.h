@@ -29,4 +29,8 @@ int migration_run(struct migration *m, struct err *err);
 int migration_phase(struct migration *m, enum phase phase, const struct cookie *in,
 		    struct cookie *out, bool *gave, struct err *err);
 
+/* The cookie that was given is lost, for the reason @err: nobody can go on, so what prepare or
+ * perform has done is undone. */
+void migration_phase_lost(struct migration *m, struct err *err);
+
 #endif

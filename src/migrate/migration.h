@@ -57,6 +57,7 @@ struct migration {
 	struct side src, dst;
 	struct qmp_identity guest;
 	pid_t src_pid;                  /* of the source's QEMU, 0 when not known */
+	pid_t dst_pid;                  /* by hand: of the destination's, the same */
 	char *src_cwd, *dst_cwd;        /* of the QEMUs; NULL when not known, or not asked yet */
 	bool hosts_compared, same_host; /* by their boot ids */
 	bool was_running; /* the guest ran when its CPUs were stopped for the switchover */
@@ -75,6 +76,9 @@ struct migration {
 	bool by_hand;
 	enum phase phase;            /* this process's */
 	const struct cookie *cookie; /* what it was given; NULL: none. Borrowed */
+	bool gave;                   /* there is a cookie for the next phase */
+	bool finished_before;        /* finish is run again, and has run the guest before */
+	bool given_up;               /* finish has seen to it that the guest will not run there */
 	char id[33];                 /* of this migration, 32 hex digits */
 	char *address;               /* behind listening.address, when it is not opt's or host's */
 	struct listening listening;
@@ -89,20 +93,22 @@ struct migration {
 	bool begun[STEPS_MAX];    /* by row of the table of steps */
 	enum err_kind undone_for; /* what is being undone, if anything */
 	int64_t ram_begun_ms;
-	bool relaxed;              /* the short downtime-limit was given up */
-	bool migrating;            /* `migrate` was sent */
-	int ram_fd;                /* our copy of RAM's connection that the source has, or -1 */
-	bool detaching;            /* the mirrors are being ended by us */
-	bool started_dst;          /* its QEMU was started by us, or by the user's --start */
-	bool source_lost;          /* its QEMU could not be asked any more at the end */
-	bool dst_obeyed;           /* it has ended because we told it to */
-	bool dst_quit;             /* we have ended the destination's QEMU */
-	bool dst_unreachable;      /* an undo could not reach it: the others need not try */
-	bool switched;             /* `cont` was sent to the destination: no way back */
-	bool nbd_started;          /* the NBD server over there is ours */
-	bool incoming;             /* migrate-incoming was sent: that QEMU can wait only once */
-	unsigned capabilities_set; /* bit i: row i of the table in capabilities.c, set by us */
-	int64_t stopped_ms, resumed_ms;       /* loop_now_ms() of STOP here and RESUME over there */
+	bool relaxed;         /* the short downtime-limit was given up */
+	bool migrating;       /* `migrate` was sent */
+	int ram_fd;           /* our copy of RAM's connection that the source has, or -1 */
+	bool detaching;       /* the mirrors are being ended by us */
+	bool started_dst;     /* its QEMU was started by us, or by --start */
+	bool src_postmigrate; /* the guest, paused before, is back, but QEMU has no way to "paused"
+			       */
+	bool source_lost;     /* its QEMU could not be asked any more at the end */
+	bool dst_obeyed;      /* it has ended because we told it to */
+	bool dst_quit;        /* we have ended the destination's QEMU */
+	bool dst_unreachable; /* an undo could not reach it: the others need not try */
+	bool switched;        /* `cont` was sent to the destination: no way back */
+	bool nbd_started;     /* the NBD server over there is ours */
+	bool incoming;        /* migrate-incoming was sent: that QEMU can wait only once */
+	unsigned capabilities_set;      /* bit i: row i of the table in capabilities.c, set by us */
+	int64_t stopped_ms, resumed_ms; /* loop_now_ms() of STOP here and RESUME over there */
 	struct qmp_parameters src_parameters; /* as they were */
 	bool parameters_set;
 };

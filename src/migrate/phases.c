@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "base/str.h"
 #include "migrate/handover.h"
 #include "migrate/migrate.h"
 #include "migrate/steps.h"
@@ -21,6 +22,7 @@ static int take_back(struct migration *m, struct err *err)
 		return -1;
 	handover_begun(m);
 	steps_undo(m);
+	m->given_up = true;
 	return err_set(err, ERR_FAILED, "%s has failed: %s", cookie_phase_name(m->cookie->phase),
 		       reason);
 }
@@ -39,6 +41,7 @@ static int give_up(struct migration *m, struct err *err)
 			"runs the guest (`quit`), then `cont` on the source",
 			failure.text, m->opt->dst.socket);
 	}
+	m->given_up = true;
 	problems_add(
 		&m->left_behind,
 		"%s: its QEMU holds the guest, stopped; end it (`quit`) when confirm has taken "
@@ -61,6 +64,12 @@ static int run(struct migration *m, struct err *err)
 	return m->phase == PHASE_FINISH && !m->switched ? give_up(m, err) : -1;
 }
 
+/* By an earlier perform: what this one's failure would take back over there is that one's. */
+static bool handed_over_before(const struct migration *m)
+{
+	return str_eq(m->src.status.state, "postmigrate");
+}
+
 /* A phase that has failed gives a cookie if the one after it has something to take back, and
  * may: not while it is not known where the guest is. */
 static bool gives(const struct migration *m, const struct err *failure)
@@ -71,8 +80,9 @@ static bool gives(const struct migration *m, const struct err *failure)
 		return true;
 	if (failure->kind == ERR_HUMAN || m->source_lost || m->migrating)
 		return false;
-	return m->phase == PHASE_PERFORM ||
-	       (m->phase == PHASE_FINISH && failure->kind != ERR_REFUSED);
+	if (m->phase == PHASE_PERFORM)
+		return !handed_over_before(m);
+	return m->phase == PHASE_FINISH && m->given_up;
 }
 
 int migration_phase(struct migration *m, enum phase phase, const struct cookie *in,
@@ -89,8 +99,21 @@ int migration_phase(struct migration *m, enum phase phase, const struct cookie *
 	else if (handover_read(m, err) < 0)
 		return -1;
 	ret = run(m, err);
-	*gave = gives(m, ret < 0 ? err : NULL);
+	*gave = m->gave = gives(m, ret < 0 ? err : NULL);
 	if (*gave)
 		handover_write(m, ret < 0 ? err : NULL, out);
 	return ret;
+}
+
+void migration_phase_lost(struct migration *m, struct err *err)
+{
+	m->gave = false;
+	err->kind = m->phase == PHASE_FINISH ? ERR_HUMAN : ERR_FAILED;
+	if (m->phase == PHASE_PREPARE || m->phase == PHASE_PERFORM)
+		steps_undo(m);
+	if (m->phase == PHASE_PERFORM)
+		problems_add(
+			&m->left_behind,
+			"%s: its QEMU waits, or holds the guest, stopped: end it there (`quit`)",
+			m->dst.name);
 }

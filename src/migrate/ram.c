@@ -190,6 +190,10 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 
 	if (qmp_status_query(m->src.qmp, &status, err) < 0)
 		return -1;
+	if (stops_first(m) && status.running) /* its mirrors have ended */
+		return err_set(err, ERR_FAILED,
+			       "source: somebody has let the guest run on in the middle of the "
+			       "switchover");
 	if (!stops_first(m))
 		m->was_running = status.running;
 	m->src.stopped = m->src.resumed = false;
@@ -246,6 +250,7 @@ static int take_guest_back(struct migration *m, int64_t timeout_ms, struct err *
 	m->src.resumed = false;
 	if (qmp_status_query(m->src.qmp, &status, err) < 0)
 		return -1;
+	m->src_postmigrate = !m->was_running && str_eq(status.state, "postmigrate");
 	if (status.running || !m->was_running)
 		return 0;
 	if (qmp_finish(qmp_cont_send(m->src.qmp), err) < 0)
@@ -288,6 +293,8 @@ static void end_mirrors(struct migration *m, int64_t timeout_ms)
 /* What RAM's own undo has not let run again, it was not begun. */
 int undo_stop(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	if (m->by_hand && m->phase == PHASE_CONFIRM) /* perform itself has, or RAM's undo */
+		return 0;
 	return take_guest_back(m, timeout_ms, err);
 }
 

@@ -122,6 +122,8 @@ int side_open_dst(struct migration *m, struct err *err)
 
 	if (!stream)
 		return m->opt->dst.host ? -1 : err_wrap(err, "%s", m->dst.name);
+	if (m->by_hand)
+		m->dst_pid = stream_unix_peer(stream);
 	return side_open(m, &m->dst, stream, err);
 }
 

@@ -28,6 +28,11 @@ STEP_FUNCTION(undo_hold);
 STEP_FUNCTION(step_settings);
 STEP_FUNCTION(undo_settings);
 
+/* By hand: whether release has taken back already what hold had set, by the cookie, in the
+ * destination's QEMU: a finish has run the guest before, and who has paused it since is not
+ * us. */
+int hold_was_released(struct migration *m, bool *released, struct err *err);
+
 /* nbd.c */
 STEP_FUNCTION(step_serve);
 STEP_FUNCTION(undo_serve);

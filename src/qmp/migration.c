@@ -81,6 +81,11 @@ int qmp_note_leave(struct qmp *qmp, const char *id, struct err *err)
 			NULL, err);
 }
 
+int qmp_note_remove(struct qmp *qmp, const char *id, struct err *err)
+{
+	return qmp_call(qmp, "object-del", json_pack("{s:s}", "id", id), NULL, err);
+}
+
 int qmp_note_find(struct qmp *qmp, const char *id, bool *there, struct err *err)
 {
 	_cleanup_json_ json_t *list = NULL;

@@ -40,6 +40,7 @@ int qmp_identity_query(struct qmp *qmp, struct qmp_identity *identity, struct er
 /* A note that stays in a QEMU as long as it lives, and that whoever comes later can read: an
  * object (object-add) of the name @id, which does nothing. */
 int qmp_note_leave(struct qmp *qmp, const char *id, struct err *err);
+int qmp_note_remove(struct qmp *qmp, const char *id, struct err *err);
 int qmp_note_find(struct qmp *qmp, const char *id, bool *there, struct err *err);
 
 /* --- migration --- */

@@ -96,6 +96,17 @@ class Good(PhaseTest):
         self.phase("confirm", self.phase("finish", c3))
         move.check_moved()
 
+    def test_finish_again_leaves_a_guest_paused_that_its_user_has_paused(self):
+        move = self.prepare_move(Guest(**WRITING))
+        c3 = self.up_to_perform()
+        c4 = self.phase("finish", c3)
+        move.destination.watch.command("stop")
+        self.phase("finish", c3)
+        self.assertEqual(move.destination.watch.status(), "paused")
+        move.destination.watch.command("cont")
+        self.phase("confirm", c4)
+        move.check_moved()
+
     def test_the_source_may_be_kept(self):
         move = self.prepare_move(Guest(**WRITING))
         self.move_by_hand(confirm=["--keep-source"])
