@@ -34,9 +34,9 @@ static bool is_descriptor(const char *path)
 /* The same on every host: nothing to look for. */
 static bool is_everywhere(const char *path)
 {
-	static const char *const devices[] = {
-		"/dev/null", "/dev/zero",  "/dev/full",   "/dev/random", "/dev/urandom",
-		"/dev/tty",  "/dev/stdin", "/dev/stdout", "/dev/stderr", NULL};
+	static const char *const devices[] = {"/dev/null",   "/dev/zero",    "/dev/full",
+					      "/dev/random", "/dev/urandom", "/dev/stdin",
+					      "/dev/stdout", "/dev/stderr",  NULL};
 
 	return is_one_of(path, devices);
 }

@@ -178,7 +178,7 @@ static char *chardev(struct cloning *cloning, const struct value *value)
 		if (str_starts(text, paths[i]))
 			return with_prefix(paths[i], clone_path(cloning, text + strlen(paths[i]),
 								CLONE_FILE_CREATED));
-	if (str_starts(text, "/dev/"))
+	if (str_starts(text, "/dev/") && !str_eq(text, "/dev/null"))
 		cloning_refuse(cloning, NULL, text, "a device of this host, which does not move");
 	return NULL;
 }
