@@ -1,3 +1,13 @@
+/* Walks the source's arguments as QEMU does (lookup_opt() of its vl.c): one or two dashes,
+ * the table says what it is and whether an argument follows; no dash: an image.
+ *
+ * What is done is the table's business (clone_options.c), which says for each option, and for
+ * each key of those that have keys, by which rule its value goes; the rules are in
+ * clone_values.c and clone_paths.c. Only the few options that are about the clone itself
+ * (its machine, its pid file, its monitor, how it begins) are here.
+ *
+ * Not read is what other files say, -readconfig's among them: they are listed, and what paths
+ * are in them has to be right over there as it is. */
 #include "migrate/clone_argv.h"
 
 #include <stdlib.h>

@@ -10,7 +10,7 @@
 #include "base/str.h"
 #include "migrate/clone_words.h"
 
-static const char descriptor[] = "a descriptor of whoever started it, which nobody has over there";
+static const char descriptor[] = "a descriptor of whoever started it";
 static const char host_device[] = "a device of this host, which does not move";
 static const char throw_away[] = "what the guest writes would be thrown away at its end";
 static const char ends[] = "QEMU ends at once with it";
@@ -76,7 +76,7 @@ static const struct clone_option options[] = {
 	{"-initrd",          true,  CLONE_ARGUMENT, CLONE_READ, NULL, NULL, NULL},
 	{"-iscsi",           true,  CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
 	{"-jitdump",         false, CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
-	{"-k",               true,  CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
+	{"-k",               true,  CLONE_ARGUMENT, CLONE_FIRMWARE, NULL, NULL, NULL},
 	{"-kernel",          true,  CLONE_ARGUMENT, CLONE_READ, NULL, NULL, NULL},
 	/* A state to begin with: what comes in by migration takes its place. */
 	{"-loadvm",          true,  CLONE_DROPPED,  CLONE_KEEP, NULL, NULL, NULL},

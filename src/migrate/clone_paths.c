@@ -96,8 +96,7 @@ char *clone_path(struct cloning *cloning, const char *path, enum clone_use use)
 	if (!*path || is_everywhere(path))
 		return NULL;
 	if (is_descriptor(path)) {
-		cloning_refuse(cloning, NULL, path,
-			       "a descriptor of whoever started it, which nobody has over there");
+		cloning_refuse(cloning, NULL, path, "a descriptor of whoever started it");
 		return NULL;
 	}
 	src = disk_absolute_path(path, cloning->cwd);

@@ -9,8 +9,8 @@
 void cloning_refuse(struct cloning *cloning, const char *key, const char *value, const char *why)
 {
 	problems_add(cloning->problems,
-		     "%s%s%s%s%s: %s; it cannot be repeated over there: start that QEMU yourself, "
-		     "with --start",
+		     "%s%s%s%s%s: %s; this cannot be repeated over there: start that QEMU "
+		     "yourself, with --start",
 		     cloning->option, key || value ? " " : "", key ? key : "",
 		     key && value ? "=" : "", value ? value : "", why);
 }
@@ -160,16 +160,25 @@ static char *image_file(struct cloning *cloning, const struct value *value)
 	return clone_image_file(cloning, value->text, image_use(cloning, value));
 }
 
-/* As qemu_chr_parse_compat() takes them apart; only "unix:" has options. */
+/* A socket's address and its options, behind @prefix of @text. */
+static char *chardev_socket(struct cloning *cloning, const char *prefix, const char *implied,
+			    const char *text)
+{
+	const struct clone_option socket = {.group = "chardev", .implied = implied};
+
+	return with_prefix(prefix, clone_keys(cloning, &socket, "socket", text + strlen(prefix)));
+}
+
+/* As qemu_chr_parse_compat() takes them apart: only sockets have options. */
 static char *chardev(struct cloning *cloning, const struct value *value)
 {
-	static const struct clone_option socket = {.group = "chardev", .implied = "path"};
 	static const char *const paths[] = {"file:", "pipe:", "pty:"};
+	static const char *const addresses[] = {"tcp:", "telnet:", "tn3270:", "websocket:"};
 	const char *text = value->text;
 	struct value rest = {0};
 
 	if (str_starts(text, "unix:"))
-		return with_prefix("unix:", clone_keys(cloning, &socket, "socket", text + 5));
+		return chardev_socket(cloning, "unix:", "path", text);
 	if (str_starts(text, "mon:")) {
 		rest.text = text + 4;
 		return with_prefix("mon:", chardev(cloning, &rest));
@@ -178,6 +187,9 @@ static char *chardev(struct cloning *cloning, const struct value *value)
 		if (str_starts(text, paths[i]))
 			return with_prefix(paths[i], clone_path(cloning, text + strlen(paths[i]),
 								CLONE_FILE_CREATED));
+	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
+		if (str_starts(text, addresses[i]))
+			return chardev_socket(cloning, addresses[i], "host", text);
 	if (str_starts(text, "/dev/") && !str_eq(text, "/dev/null"))
 		cloning_refuse(cloning, NULL, text, "a device of this host, which does not move");
 	return NULL;

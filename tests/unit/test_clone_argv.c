@@ -210,6 +210,7 @@ START_TEST(paths_are_absolute_and_mapped)
 		 CLONE_FILE_READ},
 		{"-bios", "here.bin", "/run/vm/here.bin", "/run/vm/here.bin", CLONE_FILE_READ},
 		{"-bios", "bios-256k.bin", NULL, NULL, 0},
+		{"-k", "de", NULL, NULL, 0},
 		{"-bios", "/usr/share/ovmf.fd", NULL, "/usr/share/ovmf.fd", CLONE_FILE_READ},
 		{"-option-rom", "here.bin,bootindex=1", "/run/vm/here.bin,bootindex=1",
 		 "/run/vm/here.bin", CLONE_FILE_READ},
@@ -297,6 +298,8 @@ START_TEST(sockets_and_their_like)
 		{"-serial", "none", NULL, NULL, 0},
 		{"-serial", "/dev/null", NULL, NULL, 0},
 		{"-monitor", "tcp:h:1,server=on,wait=off", NULL, NULL, 0},
+		{"-serial", "telnet:h:1,server=on,logfile=l",
+		 "telnet:h:1,server=on,logfile=/run/vm/l", "/run/vm/l", CLONE_FILE_CREATED},
 		{"-qmp", "chardev:x", NULL, NULL, 0},
 		{"-gdb", "tcp::1234", NULL, NULL, 0},
 		{"-vnc", ":1,password=on", NULL, NULL, 0},
@@ -748,7 +751,7 @@ START_TEST(any_value_survives)
 {
 	unsigned seed = 1;
 
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 4000; i++) {
 		_autofree_ char *id = any_text(&seed);
 		_autofree_ char *dir = any_text(&seed);
 		_autofree_ char *path = str_printf("/srv/%s", dir);
@@ -788,7 +791,7 @@ START_TEST(any_text_is_read_without_harm)
 {
 	unsigned seed = 7;
 
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 4000; i++) {
 		static const char *const options[] = {
 			"-drive",   "-blockdev", "-object", "-chardev", "-serial",   "-device",
 			"-machine", "-global",   "-set",    "-hda",     "-acpitable"};
