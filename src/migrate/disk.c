@@ -52,8 +52,7 @@ static size_t prefix_len(const char *s, size_t len)
 	return len;
 }
 
-/* The longest --map that @path is under, applied, with *@mapped set; else a copy of @path. */
-static char *map_path(const char *path, const char *const *maps, bool *mapped)
+char *disk_map_path(const char *path, const char *const *maps, bool *mapped)
 {
 	const char *best = NULL;
 	size_t best_len = 0;
@@ -73,7 +72,7 @@ static char *map_path(const char *path, const char *const *maps, bool *mapped)
 		    : str_dup(path);
 }
 
-static char *absolute(const char *path, const char *cwd)
+char *disk_absolute_path(const char *path, const char *cwd)
 {
 	if (!path)
 		return NULL;
@@ -91,12 +90,12 @@ void disks_add(struct disks *disks, const struct qmp_drive *drive, const char *p
 	memset(disk, 0, sizeof(*disk));
 	disk->src = drive;
 	disk->name = str_dup(qmp_drive_name(drive));
-	disk->src_path = absolute(drive->file, cwd);
+	disk->src_path = disk_absolute_path(drive->file, cwd);
 	disk->path_wanted = path != NULL;
 	if (path)
 		disk->dst_path = str_dup(path);
 	else if (disk->src_path)
-		disk->dst_path = map_path(disk->src_path, opt->maps, &disk->path_wanted);
+		disk->dst_path = disk_map_path(disk->src_path, opt->maps, &disk->path_wanted);
 	snprintf(disk->job, sizeof(disk->job), "vmferry-%zu", n);
 	snprintf(disk->target, sizeof(disk->target), "vmferry-target-%zu", n);
 	snprintf(disk->nbd, sizeof(disk->nbd), "vmferry-nbd-%zu", n);

@@ -60,6 +60,14 @@ void disks_add(struct disks *disks, const struct qmp_drive *drive, const char *p
 /* What there is, for words: "vda, vdb (read-only)". Caller frees. */
 char *disks_list(const struct qmp_drives *drives);
 
+/* The longest of @maps (as options.h has them) that @path is under, applied, with *@mapped
+ * set; else a copy of @path. Caller frees. */
+char *disk_map_path(const char *path, const char *const *maps, bool *mapped);
+
+/* @path seen from QEMU's working directory; a copy where that is not known (NULL). NULL gives
+ * NULL. Caller frees. */
+char *disk_absolute_path(const char *path, const char *cwd);
+
 void disks_deinit(struct disks *disks);
 
 /* The disk whose job is @job, or NULL. */
