@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "migrate/look.h"
@@ -30,6 +31,13 @@ static const char *disk_path(void *arg, const char *path)
 		return disk->dst_path;
 	}
 	return NULL;
+}
+
+static bool is_here(void *arg, const char *path)
+{
+	_autofree_ char *seen = source_path(arg, path);
+
+	return access(seen, F_OK) == 0;
 }
 
 /* The type without the "-machine" that QEMU puts behind it. */
@@ -76,9 +84,10 @@ static void make_clone(struct migration *m)
 		.cwd = m->process.cwd,
 		.machine = machine,
 		.maps = m->opt->maps,
-		.monitor_from = monitor,
-		.monitor_to = m->opt->dst.socket,
+		.monitor = monitor,
+		.dst_monitor = m->opt->dst.socket,
 		.disk_path = disk_path,
+		.exists = is_here,
 		.arg = m,
 	};
 
