@@ -48,8 +48,7 @@ static bool is_cdrom_drive(const char *path)
 	return starts_with_one_of(path, drives);
 }
 
-/* /dev/shm is a file system. */
-static bool is_device(const char *path)
+bool clone_is_device(const char *path)
 {
 	return str_starts(path, "/dev/") && !str_starts(path, "/dev/shm/");
 }
@@ -126,7 +125,7 @@ static char *image_that_stays(struct cloning *cloning, const char *path, const c
 	free(disk_map_path(src, cloning->src->maps, &mapped));
 	if (is_cdrom_drive(src)) {
 		cloning_refuse(cloning, NULL, path, "a CD-ROM drive of this host; eject it");
-	} else if (is_device(src) && !is_everywhere(src) && !is_descriptor(src) && !mapped) {
+	} else if (clone_is_device(src) && !is_everywhere(src) && !is_descriptor(src) && !mapped) {
 		why = str_printf("a device of this host, which does not move; if the other host "
 				 "has the same disk, say so with --map %s=%s",
 				 src, src);

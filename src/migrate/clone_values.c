@@ -235,6 +235,30 @@ static const char *type_of(const char *group, const struct clone_words *words)
 	return NULL;
 }
 
+static struct clone_word *word_of(struct clone_words *words, const char *key)
+{
+	for (size_t i = words->count; i-- > 0;)
+		if (str_eq(words->list[i].key, key))
+			return &words->list[i];
+	return NULL;
+}
+
+/* QEMU's driver "file" opens no devices, and "host_device" nothing else: where an image is one
+ * here and not over there, the driver beside its "filename" changes too. */
+static void adapt_driver(struct clone_words *words, const struct clone_word *file)
+{
+	const char *dot = strrchr(file->key, '.');
+	size_t len = dot ? (size_t)(dot + 1 - file->key) : 0;
+	_autofree_ char *key = str_printf("%.*sdriver", (int)len, file->key);
+	struct clone_word *driver = word_of(words, key);
+	bool was_device = clone_is_device(file->value);
+	const char *was = was_device ? "host_device" : "file";
+
+	if (str_eq(file->key + len, "filename") && driver && str_eq(driver->value, was) &&
+	    was_device != clone_is_device(file->replacement))
+		driver->replacement = str_dup(was_device ? "file" : "host_device");
+}
+
 void clone_values(struct cloning *cloning, const char *group, const char *type,
 		  struct clone_words *words)
 {
@@ -250,6 +274,9 @@ void clone_values(struct cloning *cloning, const char *group, const char *type,
 			word->replacement =
 				clone_value(cloning, key->rule, words, word->key, word->value);
 	}
+	for (size_t i = 0; i < words->count; i++)
+		if (words->list[i].replacement)
+			adapt_driver(words, &words->list[i]);
 }
 
 char *clone_keys(struct cloning *cloning, const struct clone_option *option, const char *type,

@@ -43,4 +43,7 @@ char *clone_path(struct cloning *cloning, const char *path, enum clone_use use);
 char *clone_image(struct cloning *cloning, const char *name, enum clone_use use);
 char *clone_image_file(struct cloning *cloning, const char *path, enum clone_use use);
 
+/* Whether @path, absolute, is a device's by its name. /dev/shm is a file system. */
+bool clone_is_device(const char *path);
+
 #endif

@@ -13,7 +13,8 @@ static const char *disk_path(void *arg, const char *path)
 	static const char *const moves[][2] = {
 		{"/srv/disk.img", "/new/disk.img"},  {"/run/vm/disk.img", "/new/disk.img"},
 		{"/run/vm/a,b.img", "/new/c,d.img"}, {"/srv/same.img", "/srv/same.img"},
-		{"/dev/vg/web1", "/dev/vg2/web1"},   {"/srv/it's \"1\".img", "/new/it's \"2\".img"},
+		{"/dev/vg/web1", "/dev/vg2/web1"},   {"/dev/vg/web2", "/new/web2.img"},
+		{"/srv/web3.img", "/dev/vg/web3"},   {"/srv/it's \"1\".img", "/new/it's \"2\".img"},
 	};
 
 	ck_assert_ptr_eq(arg, &machine_name);
@@ -137,6 +138,16 @@ START_TEST(images_are_where_they_move_to)
 		{"-blockdev", "qcow2,node-name=q,file.driver=file,file.filename=/srv/disk.img",
 		 "qcow2,node-name=q,file.driver=file,file.filename=/new/disk.img", NULL, 0},
 		{"-blockdev", "raw,node-name=q,file=disk.img", NULL, NULL, 0},
+		{"-blockdev", "host_device,node-name=f,filename=/dev/vg/web1",
+		 "host_device,node-name=f,filename=/dev/vg2/web1", NULL, 0},
+		{"-blockdev", "host_device,node-name=f,filename=/dev/vg/web2",
+		 "file,node-name=f,filename=/new/web2.img", NULL, 0},
+		{"-blockdev",
+		 "{'driver':'raw','file':{'filename':'/srv/web3.img','driver':'file'}}",
+		 "{'driver':'raw','file':{'filename':\"/dev/vg/web3\",'driver':\"host_device\"}}",
+		 NULL, 0},
+		{"-drive", "format=raw,file=/srv/web3.img", "format=raw,file=/dev/vg/web3", NULL,
+		 0},
 		{"-blockdev",
 		 "{ \"driver\":\"file\", \"filename\" :\"/srv/disk.img\",\"n\":[1, {}]}",
 		 "{ \"driver\":\"file\", \"filename\" :\"/new/disk.img\",\"n\":[1, {}]}", NULL, 0},
