@@ -274,6 +274,9 @@ void clone_values(struct cloning *cloning, const char *group, const char *type,
 			word->replacement =
 				clone_value(cloning, key->rule, words, word->key, word->value);
 	}
+	for (size_t i = 0; i < words->count; i++)
+		if (words->list[i].replacement)
+			adapt_driver(words, &words->list[i]);
 }
 
 char *clone_keys(struct cloning *cloning, const struct clone_option *option, const char *type,

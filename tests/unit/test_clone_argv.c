@@ -13,7 +13,8 @@ static const char *disk_path(void *arg, const char *path)
 	static const char *const moves[][2] = {
 		{"/srv/disk.img", "/new/disk.img"},  {"/run/vm/disk.img", "/new/disk.img"},
 		{"/run/vm/a,b.img", "/new/c,d.img"}, {"/srv/same.img", "/srv/same.img"},
-		{"/dev/vg/web1", "/dev/vg2/web1"},   {"/srv/it's \"1\".img", "/new/it's \"2\".img"},
+		{"/dev/vg/web1", "/dev/vg2/web1"},   {"/dev/vg/web2", "/new/web2.img"},
+		{"/srv/web3.img", "/dev/vg/web3"},   {"/srv/it's \"1\".img", "/new/it's \"2\".img"},
 	};
 
 	ck_assert_ptr_eq(arg, &machine_name);
