@@ -11,6 +11,8 @@
  *
  * The program gets a session of its own, so that no hangup of sshd reaches it, and a parent that
  * waits for its end, or ends it: first kindly, so that it removes its sockets, then by SIGKILL.
+ * That parent is told until it has heard: dash (0.5.12) loses a signal that comes to a subshell
+ * between its fork and its first command.
  */
 #include "migrate/guard.h"
 
@@ -43,14 +45,16 @@ static const char script[] =
 	"say() { printf '%%s %%s\\n' \"$t\" \"$1\"; }\n"
 	"undo() {\n"
 	"trap '' HUP TERM INT PIPE\n"
-	"[ -z \"$w\" ] || { kill -TERM \"$w\"; wait \"$w\"; } 2>/dev/null\n"
+	"if [ -n \"$w\" ]; then\n"
+	"(while kill -TERM $w; do sleep 1; done) & x=$!\n"
+	"wait $w; kill $x; fi 2>/dev/null\n"
 	"for n in $made; do eval \"f=\\$f$n\"; rm -f -- \"$f\"; done\n"
 	"say undone; exit 0; }\n"
 	"run() {\n"
 	"if command -v setsid >/dev/null; then setsid \"$@\" </dev/null & else \"$@\" </dev/null & "
 	"fi\n"
 	"k=$!; x=\n"
-	"trap 'kill -TERM $k; (sleep 3; kill -KILL $k) & x=$!' TERM\n"
+	"trap 'kill -TERM $k; [ -n \"$x\" ] || { (sleep 3; kill -KILL $k) & x=$!; }' TERM\n"
 	"trap '' HUP INT PIPE\n"
 	"wait $k; s=$?\n"
 	"while kill -0 $k; do wait $k; s=$?; done 2>/dev/null\n"
