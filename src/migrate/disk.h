@@ -32,6 +32,7 @@ struct disk {
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
 	int nbd_fd;      /* our copy of the connection that the source's QEMU has, or -1 */
+	bool maybe_made; /* it was sent, and its answer lost */
 	char *made_path; /* the file that we made over there, the only one to remove; NULL: none */
 	bool passed_fd, has_target, has_job; /* made by us in the source's QEMU */
 

@@ -32,10 +32,7 @@ static int create(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 
 	if (host_file_create(m->host, disk->dst_path, qcow2 ? 0 : disk->src->virtual_size,
 			     disk->mode, err) < 0) {
-		if (err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT)
-			problems_add(&m->left_behind,
-				     "%s: whether %s was made is not known; nothing is in it",
-				     m->dst.name, disk->dst_path);
+		disk->maybe_made = err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT;
 		return -1;
 	}
 	disk->made_path = str_dup(disk->dst_path);
@@ -60,7 +57,7 @@ int step_create(struct migration *m, int64_t timeout_ms, struct err *err)
 static bool any_created(const struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].made_path)
+		if (m->disks.list[i].made_path || m->disks.list[i].maybe_made)
 			return true;
 	return false;
 }
@@ -103,8 +100,23 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 					       : "whether it is in use cannot be seen");
 }
 
+/* Nobody can tell ours from one that came meanwhile: what is there stays. */
+static int look_for_made(struct migration *m, struct disk *disk, struct err *err)
+{
+	struct file_info info;
+
+	disk->maybe_made = false;
+	if (host_file_info(m->host, disk->dst_path, &info, err) == 0 && info.kind == FILE_ABSENT)
+		return 0;
+	return err_set(err, ERR_FAILED,
+		       "%s: whether %s was made here is not known; remove it if nothing is in it",
+		       m->dst.name, disk->dst_path);
+}
+
 static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
+	if (disk->maybe_made)
+		return look_for_made(m, disk, err);
 	if (!disk->made_path)
 		return 0;
 	if (!m->dst_obeyed && see_unused(m, disk->made_path, timeout_ms, err) < 0)
