@@ -26,7 +26,8 @@ _vmferry() {
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W 'migrate check --help --version' -- "$cur"))
 	elif [[ $cur == -* ]]; then
-		COMPREPLY=($(compgen -W '--disk --map --start --mirror --fast --bandwidth
+		COMPREPLY=($(compgen -W '--disk --map --start --mirror --incremental
+			--trust-backing --fast --bandwidth
 			--downtime-limit --data-address --ports --keep-source --timeout --identity
 			--ssh-config --known-hosts --json --quiet --verbose --help' -- "$cur"))
 	else

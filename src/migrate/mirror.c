@@ -53,6 +53,7 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.target_node = uses_drive_mirror(m) ? NULL : disk->target,
 		.speed = WAITING_SPEED,
 		.buf_size = buffer_size(m),
+		.top = m->incremental,
 	};
 
 	target_of(disk, &mirror.target);

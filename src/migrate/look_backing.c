@@ -1,0 +1,412 @@
+/* --incremental: only the top image of each disk is copied, so what is under it must be the same
+ * on both sides already. What is looked at:
+ *
+ *  - Both have a backing image, of one size, with the same contents. Those are compared by the
+ *    SHA-256 of each file of the chain: identical files of identical formats have identical
+ *    contents. The other way round does not hold (qcow2 files of the same contents differ), so
+ *    whoever knows better says --trust-backing.
+ *  - The top image over there holds nothing yet. A mirror with sync=top, and `migrate` inc,
+ *    write only what the source's top image holds; what the other one held elsewhere would show
+ *    through.
+ *  - It is not smaller. Growing an overlay writes zeroes where its backing image goes on
+ *    (qemu-img resize does so, too, since 5.0), and the mirror would not write over them.
+ *
+ * That zeroes and discards of the source do not let the backing image over there shine through
+ * was seen (7.2, 10.0, 11.1): see mirror.c.
+ *
+ * The top images are not read: they change. The files under them do not, for QEMU has them open
+ * read-only, and locked.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "migrate/digest.h"
+#include "migrate/look.h"
+
+#define WITHOUT "or move without --incremental"
+#define TRUST                                                                                      \
+	"if both are surely the same, say --trust-backing (if they are not, the disk is garbage "  \
+	"over there)"
+
+/* How the image over there is made, as far as that is known here. Caller frees. */
+static char *how_to_make(const struct disk *disk)
+{
+	const struct qmp_backing *backing = disk->src->backing;
+	_autofree_ char *size =
+		!backing || backing->virtual_size != disk->src->virtual_size
+			? str_printf(" %llu", (unsigned long long)disk->src->virtual_size)
+			: str_dup("");
+
+	return str_printf("qemu-img create -f qcow2 -b %s -F %s %s%s",
+			  backing && backing->file ? backing->file : "BACKING",
+			  backing && backing->format ? backing->format : "FORMAT",
+			  disk->dst_path ? disk->dst_path : "PATH", size);
+}
+
+void look_for_backing(struct migration *m, struct disk *disk)
+{
+	if (disk->src->backing_count)
+		disk->backing_size = disk->src->backing[0].virtual_size;
+	else
+		problems_add(&m->problems,
+			     "disk %s: has no backing image, so all of it would have to be copied; "
+			     "leave it out with --disk, " WITHOUT,
+			     disk->name);
+}
+
+void look_for_overlay(struct migration *m, const struct disk *disk)
+{
+	_autofree_ char *make = how_to_make(disk);
+
+	problems_add(&m->problems,
+		     "disk %s: %s does not exist on %s, and is not made with --incremental; make "
+		     "it first: %s",
+		     disk->name, disk->dst_path, m->dst.name, make);
+}
+
+/* Whether the image over there holds anything itself: 1, 0, or -1 when that cannot be seen.
+ * "present" is told since 6.1; before, what lies behind a shorter backing image counts, too. */
+static int holds_data(struct migration *m, const struct disk *disk, struct err *err)
+{
+	_autofree_ char *path = disk->dst_path ? str_shell_quote(disk->dst_path) : NULL;
+	_autofree_ char *format = str_shell_quote(disk->dst->driver);
+	_autofree_ char *command =
+		str_printf("{ qemu-img map -U -f %s --output=json %s || echo failed; } | sed -n -e "
+			   "'/^failed/p' -e '/\"depth\": 0,/{/\"present\": false/!p}' | head -n 1",
+			   format, path ? path : "");
+	struct process_output output = {0};
+	int ret;
+
+	if (!path)
+		return err_set(err, ERR_FAILED, "it is no file");
+	ret = host_command_ok(m->host, command, m->opt->timeouts.answer_ms, &output, err);
+	if (ret == 0 && output.out.data && str_starts(output.out.data, "failed"))
+		ret = err_set(err, ERR_FAILED, "%.*s",
+			      (int)strcspn(output.err.data ? output.err.data : "", "\n"),
+			      output.err.data ? output.err.data : "qemu-img failed");
+	else if (ret == 0)
+		ret = output.out.len > 0;
+	process_output_deinit(&output);
+	return ret;
+}
+
+static void look_for_data(struct migration *m, const struct disk *disk)
+{
+	_autofree_ char *make = how_to_make(disk);
+	struct err err;
+	int holds = holds_data(m, disk, &err);
+
+	if (holds < 0)
+		problems_add(&m->problems,
+			     "disk %s: whether its image on %s is empty, as --incremental needs "
+			     "it, cannot be seen: %s; see that qemu-img over there can read "
+			     "it, " WITHOUT,
+			     disk->name, m->dst.name, err.text);
+	else if (holds)
+		problems_add(&m->problems,
+			     "disk %s: its image on %s holds data of its own (of an earlier try, "
+			     "maybe), which would show through; end its QEMU and make it anew: "
+			     "%s; " WITHOUT,
+			     disk->name, m->dst.name, make);
+}
+
+void look_at_overlay(struct migration *m, const struct disk *disk)
+{
+	const struct qmp_drive *dst = disk->dst;
+	_autofree_ char *make = how_to_make(disk);
+
+	if (!dst->backing_count)
+		problems_add(
+			&m->problems,
+			"disk %s: its image on %s has no backing image; make it anew: %s; " WITHOUT,
+			disk->name, m->dst.name, make);
+	else if (disk->backing_size && dst->backing[0].virtual_size != disk->backing_size)
+		problems_add(&m->problems,
+			     "disk %s: its backing image on %s (%s) has %llu bytes, the one here "
+			     "%llu; put the same one there, " WITHOUT,
+			     disk->name, m->dst.name, dst->backing[0].url,
+			     (unsigned long long)dst->backing[0].virtual_size,
+			     (unsigned long long)disk->backing_size);
+	else if (dst->virtual_size < disk->src->virtual_size)
+		problems_add(&m->problems,
+			     "disk %s: smaller on %s than here, and an image cannot be grown over "
+			     "its backing image; make it anew: %s; " WITHOUT,
+			     disk->name, m->dst.name, make);
+	else
+		look_for_data(m, disk);
+}
+
+/* --- the contents --- */
+
+#define NONE SIZE_MAX
+
+/* The images at one depth under a disk: where their files stand among the digests. */
+struct pair {
+	struct disk *disk;
+	size_t depth;
+	size_t src, dst; /* NONE: that side is not looked at here */
+};
+
+struct comparison {
+	struct migration *m;
+	bool src, dst; /* the sides that are looked at: by hand one, else both */
+	struct digests digests;
+	struct pair *pairs;
+	size_t count;
+};
+
+static const char *why_incomparable(const struct qmp_backing *backing)
+{
+	if (!backing->file)
+		return "it is no file";
+	return backing->partial ? "its file is not just this image" : NULL;
+}
+
+static void object(struct comparison *c, const struct disk *disk, const char *where,
+		   const struct qmp_backing *backing, const char *why)
+{
+	problems_add(&c->m->problems,
+		     "disk %s: its backing image %s (%s) cannot be compared: %s; " TRUST
+		     ", " WITHOUT,
+		     disk->name, backing->url ? backing->url : "?", where, why);
+}
+
+/* The place of a backing image's file among the digests; NONE, and said why, if it has none. */
+static size_t place_of(struct comparison *c, const struct disk *disk,
+		       const struct qmp_backing *backing, bool src)
+{
+	struct migration *m = c->m;
+	const char *where = src ? "source" : m->dst.name, *why = why_incomparable(backing);
+	_autofree_ char *path = NULL;
+	size_t place = NONE;
+	struct err err;
+
+	if (!why) {
+		path = src ? look_src_path(m, backing->file)
+			   : look_dst_path(m, disk, backing->file);
+		if (path && *path != '/')
+			why = "its path is relative to a directory that cannot be seen";
+	}
+	if (path && !why &&
+	    digests_add(&c->digests, src ? m->here : m->host, path, m->opt->timeouts.answer_ms,
+			&place, &err) < 0) {
+		why = err.text;
+		place = NONE;
+	}
+	if (why)
+		object(c, disk, where, backing, why);
+	return place;
+}
+
+/* Between two hosts that share a file system: one file, as it is now. Two files of equal number,
+ * size and times to the nanosecond could only be copies of one. */
+static bool is_shared(struct migration *m, const struct digest_file *src,
+		      const struct digest_file *dst)
+{
+	struct process_output outputs[2] = {0};
+	bool shared = look_same_storage(m, src->path, dst->path, NULL) == 1;
+
+	for (int i = 0; i < 2; i++) {
+		_autofree_ char *word = str_shell_quote(i ? dst->path : src->path);
+		_autofree_ char *command = str_printf(
+			"if [ -b %s ]; then echo device; else stat -L -c '%%i %%s %%.9Y %%.9Z' %s; "
+			"fi",
+			word, word);
+
+		shared = shared &&
+			 host_command_ok(i ? dst->host : src->host, command,
+					 m->opt->timeouts.answer_ms, &outputs[i], NULL) == 0;
+	}
+	shared = shared && str_eq(outputs[0].out.data, outputs[1].out.data);
+	process_output_deinit(&outputs[0]);
+	process_output_deinit(&outputs[1]);
+	return shared;
+}
+
+static bool need_no_look(struct comparison *c, const struct pair *pair)
+{
+	if (!c->src || !c->dst)
+		return false;
+	return pair->src == pair->dst ||
+	       is_shared(c->m, &c->digests.list[pair->src], &c->digests.list[pair->dst]);
+}
+
+static void add_pair(struct comparison *c, struct disk *disk, size_t depth)
+{
+	struct pair pair = {.disk = disk, .depth = depth, .src = NONE, .dst = NONE};
+
+	if (c->src)
+		pair.src = place_of(c, disk, &disk->src->backing[depth], true);
+	if (c->dst)
+		pair.dst = place_of(c, disk, &disk->dst->backing[depth], false);
+	if ((c->src && pair.src == NONE) || (c->dst && pair.dst == NONE) || need_no_look(c, &pair))
+		return;
+	if (c->src)
+		c->digests.list[pair.src].wanted = true;
+	if (c->dst)
+		c->digests.list[pair.dst].wanted = true;
+	c->pairs = mem_grow(c->pairs, c->count + 1, sizeof(*c->pairs));
+	c->pairs[c->count++] = pair;
+}
+
+/* Where not even the files of both sides correspond. */
+static char *why_unlike(const struct qmp_drive *src, const struct qmp_drive *dst)
+{
+	if (src->backing_count != dst->backing_count)
+		return str_printf("%zu image%s under the disk here, %zu there", src->backing_count,
+				  src->backing_count == 1 ? "" : "s", dst->backing_count);
+	for (size_t i = 0; i < src->backing_count; i++)
+		if (!str_eq(src->backing[i].format, dst->backing[i].format))
+			return str_printf("%s is %s here and %s there", src->backing[i].url,
+					  src->backing[i].format, dst->backing[i].format);
+	return NULL;
+}
+
+static void add_disk(struct comparison *c, struct disk *disk)
+{
+	const struct qmp_drive *drive = c->src ? disk->src : disk->dst;
+	_autofree_ char *why = c->src && c->dst ? why_unlike(disk->src, disk->dst) : NULL;
+
+	if (why) {
+		object(c, disk, c->m->dst.name, &disk->dst->backing[0], why);
+		return;
+	}
+	if (!c->src && !disk->backing) {
+		problems_add(&c->m->problems,
+			     "disk %s: the cookie tells nothing of its backing image's contents; "
+			     "begin anew without --trust-backing, or say it here, too (if they "
+			     "differ, the disk is garbage here)",
+			     disk->name);
+		return;
+	}
+	for (size_t i = 0; i < drive->backing_count; i++)
+		add_pair(c, disk, i);
+}
+
+static void tell(const struct comparison *c)
+{
+	uint64_t bytes = 0;
+	size_t count = 0;
+	char size[32];
+
+	for (size_t i = 0; i < c->digests.count; i++) {
+		count += c->digests.list[i].wanted;
+		bytes += c->digests.list[i].wanted ? c->digests.list[i].size_bytes : 0;
+	}
+	if (count)
+		migration_note(c->m,
+			       "the backing images are compared: %zu file%s, %s to read; "
+			       "--trust-backing leaves that out",
+			       count, count == 1 ? "" : "s", str_size(size, sizeof(size), bytes));
+}
+
+/* Whether both files of @pair were read; said if not. */
+static bool was_read(struct comparison *c, const struct pair *pair)
+{
+	const size_t places[] = {pair->src, pair->dst};
+	bool ok = true;
+
+	for (int i = 0; i < 2; i++) {
+		const struct digest_file *file =
+			places[i] == NONE ? NULL : &c->digests.list[places[i]];
+
+		if (!file || !file->error)
+			continue;
+		object(c, pair->disk, i ? c->m->dst.name : "source",
+		       i ? &pair->disk->dst->backing[pair->depth]
+			 : &pair->disk->src->backing[pair->depth],
+		       file->error);
+		ok = false;
+	}
+	return ok;
+}
+
+static void object_to_contents(struct migration *m, const struct disk *disk,
+			       const struct qmp_backing *dst)
+{
+	problems_add(&m->problems,
+		     "disk %s: its backing image on %s (%s) has not the contents of the one here; "
+		     "put the same one there, " WITHOUT,
+		     disk->name, m->dst.name, dst->url);
+}
+
+static void compare_pairs(struct comparison *c)
+{
+	for (size_t i = 0; i < c->count; i++) {
+		const struct pair *pair = &c->pairs[i];
+
+		if (was_read(c, pair) &&
+		    !str_eq(c->digests.list[pair->src].hex, c->digests.list[pair->dst].hex))
+			object_to_contents(c->m, pair->disk,
+					   &pair->disk->dst->backing[pair->depth]);
+	}
+}
+
+/* Of a whole chain, for the cookie: the digest of each file's format and digest. */
+static int chain_digest(struct comparison *c, const struct disk *disk, char hex[65],
+			struct err *err)
+{
+	const struct qmp_drive *drive = c->src ? disk->src : disk->dst;
+	_cleanup_buf_ struct buf text = {0};
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct pair *pair = &c->pairs[i];
+
+		if (pair->disk != disk)
+			continue;
+		if (!was_read(c, pair))
+			return -1;
+		buf_printf(&text, "%s %s\n", drive->backing[pair->depth].format,
+			   c->digests.list[c->src ? pair->src : pair->dst].hex);
+	}
+	if (digest_of_text(c->m->here, text.data, c->m->opt->timeouts.answer_ms, hex, err) == 0)
+		return 0;
+	problems_add(&c->m->problems, "disk %s: %s", disk->name, err->text);
+	return -1;
+}
+
+/* By hand: begin's to the cookie, prepare's against it. */
+static void compare_by_hand(struct comparison *c, struct disk *disk)
+{
+	char hex[65];
+	struct err err;
+
+	if (chain_digest(c, disk, hex, &err) < 0)
+		return;
+	if (c->src)
+		disk->backing = str_dup(hex);
+	else if (!str_eq(disk->backing, hex))
+		object_to_contents(c->m, disk, &disk->dst->backing[0]);
+}
+
+static int compare(struct comparison *c, struct err *err)
+{
+	struct migration *m = c->m;
+
+	for (size_t i = 0; i < m->disks.count; i++)
+		add_disk(c, &m->disks.list[i]);
+	if (m->problems.count)
+		return 0;
+	tell(c);
+	if (digests_make(&c->digests, m->loop, m->here, err) < 0)
+		return -1;
+	if (c->src && c->dst)
+		compare_pairs(c);
+	for (size_t i = 0; !(c->src && c->dst) && i < m->disks.count; i++)
+		compare_by_hand(c, &m->disks.list[i]);
+	return 0;
+}
+
+int look_at_backing(struct migration *m, struct err *err)
+{
+	struct comparison c = {.m = m, .src = !m->cookie, .dst = m->dst.qmp != NULL};
+	int ret = 0;
+
+	if (m->incremental && !m->opt->trust_backing && !m->problems.count)
+		ret = compare(&c, err);
+	digests_deinit(&c.digests);
+	free(c.pairs);
+	return ret;
+}
