@@ -168,7 +168,7 @@ static void object(struct comparison *c, const struct disk *disk, const char *wh
 		   const struct qmp_backing *backing, const char *why)
 {
 	problems_add(&c->m->problems,
-		     "disk %s: its backing image %s (%s) cannot be compared: %s; " TRUST
+		     "disk %s: its backing image %s on %s cannot be compared: %s; " TRUST
 		     ", " WITHOUT,
 		     disk->name, backing->url ? backing->url : "?", where, why);
 }
