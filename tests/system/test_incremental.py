@@ -82,7 +82,7 @@ class Moves(IncrementalTest):
         self.vmferry("migrate", "-F", self.a.ssh_config, "--incremental", "--start", start,
                      move.source.qmp_sock, f"hostb:{move.source.qmp_sock}")
         self.check_little_was_copied(move)
-        move.check_moved()
+        move.check_moved(allowed_litter=["node: #block"])  # of the backing image
 
     def test_without_it_all_is_copied(self):
         """Onto an image whose backing image has nothing to do with ours, and must not show."""
@@ -115,13 +115,14 @@ def change(host, guest, number=0):
 
 
 class Refused(IncrementalTest):
-    def refused(self, guest, *words, prepared=lambda _: None, options=()):
+    def refused(self, guest, *words, prepared=lambda _: None, after=lambda _: None, options=()):
         move = self.prepare(guest)
         prepared(move)
         done = self.migrate(move, *options, check=False)
         self.assertEqual(done.returncode, REFUSED, done.stderr)
         for word in words:
             self.assertIn(word, done.stderr)
+        after(move)
         move.check_stayed()
         return done
 
@@ -183,11 +184,17 @@ class Refused(IncrementalTest):
     def test_a_file_that_cannot_be_read(self):
         def replace(move):
             path = self.a.outside(move.guest.backing(0))
-            os.unlink(path)
+            os.rename(path, path + ".away")
             os.mkdir(path)
+
+        def put_back(move):
+            path = self.a.outside(move.guest.backing(0))
+            os.rmdir(path)
+            os.rename(path + ".away", path)
+
         self.refused(Guest(disks=[overlay()], rate=0),
                      "disk disk0: its backing image", "on source cannot be compared",
-                     "Is a directory", "--trust-backing", prepared=replace)
+                     "Is a directory", "--trust-backing", prepared=replace, after=put_back)
 
     def test_interrupted_while_it_compares(self):
         move = self.prepare(Guest(disks=[overlay()], **WRITING))
