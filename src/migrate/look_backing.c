@@ -11,11 +11,9 @@
  *  - It is not smaller. Growing an overlay writes zeroes where its backing image goes on
  *    (qemu-img resize does so, too, since 5.0), and the mirror would not write over them.
  *
- * That zeroes and discards of the source do not let the backing image over there shine through
- * was seen (7.2, 10.0, 11.1): see mirror.c.
+ * What mirrors and `migrate` inc do with holes is told in mirror.c.
  *
- * The top images are not read: they change. The files under them do not, for QEMU has them open
- * read-only, and locked.
+ * The top images are not read: they change. The files under them do not while a guest uses them.
  */
 #include <stdio.h>
 #include <stdlib.h>
