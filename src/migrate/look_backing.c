@@ -1,19 +1,10 @@
-/* --incremental: only the top image of each disk is copied, so what is under it must be the same
- * on both sides already. What is looked at:
- *
- *  - Both have a backing image, of one size, with the same contents. Those are compared by the
- *    SHA-256 of each file of the chain: identical files of identical formats have identical
- *    contents. The other way round does not hold (qcow2 files of the same contents differ), so
- *    whoever knows better says --trust-backing.
- *  - The top image over there holds nothing yet. A mirror with sync=top, and `migrate` inc,
- *    write only what the source's top image holds; what the other one held elsewhere would show
- *    through.
- *  - It is not smaller. Growing an overlay writes zeroes where its backing image goes on
- *    (qemu-img resize does so, too, since 5.0), and the mirror would not write over them.
- *
- * What mirrors and `migrate` inc do with holes is told in mirror.c.
+/* --incremental: only the top image of each disk is copied, so what is under it must have the same
+ * contents on both sides already. That is compared by the SHA-256 of each file of the chain:
+ * identical files of identical formats have identical contents. The other way round does not hold
+ * (qcow2 files of the same contents differ), so whoever knows better says --trust-backing.
  *
  * The top images are not read: they change. The files under them do not while a guest uses them.
+ * Whether the top image over there can take the data is look_overlay.c's business.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,116 +18,6 @@
 #define TRUST                                                                                      \
 	"if both are surely the same, say --trust-backing (if they are not, the disk is garbage "  \
 	"over there)"
-
-/* How the image over there is made, as far as that is known here. Caller frees. */
-static char *how_to_make(const struct disk *disk)
-{
-	const struct qmp_backing *backing = disk->src->backing;
-	_autofree_ char *size =
-		!backing || backing->virtual_size != disk->src->virtual_size
-			? str_printf(" %llu", (unsigned long long)disk->src->virtual_size)
-			: str_dup("");
-
-	return str_printf("qemu-img create -f qcow2 -b %s -F %s %s%s",
-			  backing && backing->file ? backing->file : "BACKING",
-			  backing && backing->format ? backing->format : "FORMAT",
-			  disk->dst_path ? disk->dst_path : "PATH", size);
-}
-
-void look_for_backing(struct migration *m, struct disk *disk)
-{
-	if (disk->src->backing_count)
-		disk->backing_size = disk->src->backing[0].virtual_size;
-	else
-		problems_add(&m->problems,
-			     "disk %s: has no backing image, so all of it would have to be copied; "
-			     "leave it out with --disk, " WITHOUT,
-			     disk->name);
-}
-
-void look_for_overlay(struct migration *m, const struct disk *disk)
-{
-	_autofree_ char *make = how_to_make(disk);
-
-	problems_add(&m->problems,
-		     "disk %s: %s does not exist on %s, and is not made with --incremental; make "
-		     "it first: %s",
-		     disk->name, disk->dst_path, m->dst.name, make);
-}
-
-/* Whether the image over there holds anything itself: 1, 0, or -1 when that cannot be seen.
- * "present" is told since 6.1; before, what lies behind a shorter backing image counts, too. */
-static int holds_data(struct migration *m, const struct disk *disk, struct err *err)
-{
-	_autofree_ char *path = disk->dst_path ? str_shell_quote(disk->dst_path) : NULL;
-	_autofree_ char *format = str_shell_quote(disk->dst->driver);
-	_autofree_ char *command =
-		str_printf("{ qemu-img map -U -f %s --output=json %s || echo failed; } | sed -n -e "
-			   "'/^failed/p' -e '/\"depth\": 0,/{/\"present\": false/!p}' | head -n 1",
-			   format, path ? path : "");
-	struct process_output output = {0};
-	int ret;
-
-	if (!path)
-		return err_set(err, ERR_FAILED, "it is no file");
-	ret = host_command_ok(m->host, command, m->opt->timeouts.answer_ms, &output, err);
-	if (ret == 0 && output.out.data && str_starts(output.out.data, "failed"))
-		ret = err_set(err, ERR_FAILED, "%.*s",
-			      (int)strcspn(output.err.data ? output.err.data : "", "\n"),
-			      output.err.data ? output.err.data : "qemu-img failed");
-	else if (ret == 0)
-		ret = output.out.len > 0;
-	process_output_deinit(&output);
-	return ret;
-}
-
-static void look_for_data(struct migration *m, const struct disk *disk)
-{
-	_autofree_ char *make = how_to_make(disk);
-	struct err err;
-	int holds = holds_data(m, disk, &err);
-
-	if (holds < 0)
-		problems_add(&m->problems,
-			     "disk %s: whether its image on %s is empty, as --incremental needs "
-			     "it, cannot be seen: %s; see that qemu-img over there can read "
-			     "it, " WITHOUT,
-			     disk->name, m->dst.name, err.text);
-	else if (holds)
-		problems_add(&m->problems,
-			     "disk %s: its image on %s holds data of its own (of an earlier try, "
-			     "maybe), which would show through; end its QEMU and make it anew: "
-			     "%s; " WITHOUT,
-			     disk->name, m->dst.name, make);
-}
-
-void look_at_overlay(struct migration *m, const struct disk *disk)
-{
-	const struct qmp_drive *dst = disk->dst;
-	_autofree_ char *make = how_to_make(disk);
-
-	if (!dst->backing_count)
-		problems_add(
-			&m->problems,
-			"disk %s: its image on %s has no backing image; make it anew: %s; " WITHOUT,
-			disk->name, m->dst.name, make);
-	else if (disk->backing_size && dst->backing[0].virtual_size != disk->backing_size)
-		problems_add(&m->problems,
-			     "disk %s: its backing image on %s (%s) has %llu bytes, the one here "
-			     "%llu; put the same one there, " WITHOUT,
-			     disk->name, m->dst.name, dst->backing[0].url,
-			     (unsigned long long)dst->backing[0].virtual_size,
-			     (unsigned long long)disk->backing_size);
-	else if (dst->virtual_size < disk->src->virtual_size)
-		problems_add(&m->problems,
-			     "disk %s: smaller on %s than here, and an image cannot be grown over "
-			     "its backing image; make it anew: %s; " WITHOUT,
-			     disk->name, m->dst.name, make);
-	else
-		look_for_data(m, disk);
-}
-
-/* --- the contents --- */
 
 #define NONE SIZE_MAX
 

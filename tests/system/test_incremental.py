@@ -75,6 +75,16 @@ class Moves(IncrementalTest):
         self.check_little_was_copied(move)
         move.destination.wait_for_beats()
 
+    def test_again_after_a_failure(self):
+        """What the first try has left over there is written over."""
+        move = self.prepare(Guest(disks=[overlay()], rate=0))
+        process = self.halted(move, "listen", "--incremental")
+        process.send_signal(signal.SIGINT)
+        self.goes_on(process, INTERRUPTED)
+        self.migrate(move)
+        move.check_moved()
+        self.check_little_was_copied(move)
+
     def test_started_by_vmferry(self):
         guest = Guest(disks=[overlay()], **WRITING)
         move = self.prepare(guest, start_destination=False)
@@ -157,7 +167,7 @@ class Refused(IncrementalTest):
         def write(move):
             self.b.run(["qemu-io", "-c", "write 50M 64k", move.guest.image(0)])
         self.refused(Guest(disks=[overlay()], rate=0),
-                     "disk disk0: its image on hostb holds data of its own", prepared=write)
+                     "disk disk0: its image on hostb holds data where the one here holds none", prepared=write)
 
     def test_files_that_would_have_to_be_made(self):
         guest = Guest(disks=[overlay(dst_image=False)], rate=0)

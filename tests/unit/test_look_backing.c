@@ -211,13 +211,59 @@ START_TEST(another_size_is_refused)
 }
 END_TEST
 
-START_TEST(an_image_that_is_not_empty_is_refused)
+/* The second disk's images hold these parts themselves: "start length" words. */
+static void give_extents(const char *src, const char *dst)
 {
-	begin();
-	write_file(bin, "qemu-img",
-		   "#!/bin/sh\ncase $6 in */b.img) echo '[{ \"start\": 0, \"length\": 9, "
-		   "\"depth\": 0, \"present\": true, \"zero\": true, \"data\": false}]';; esac\n");
-	ck_refused("disk data: its image on destination holds data of its own", 0);
+	_autofree_ char *text = str_printf(
+		"#!/bin/sh\n"
+		"case $6 in *%s) set -- %s;; *%s) set -- %s;; *) set --;; esac\n"
+		"while [ $# -gt 0 ]; do echo \"{ \\\"start\\\": $1, \\\"length\\\": $2, "
+		"\\\"depth\\\": 0, \\\"present\\\": true, \\\"zero\\\": true},\"; shift 2; done\n",
+		f.src.drives[1].file, src, f.dst.drives[1].file, dst);
+
+	write_file(bin, "qemu-img", text);
+}
+
+START_TEST(an_image_that_holds_something_else_is_refused)
+{
+	static const struct {
+		const char *src, *dst;
+	} wrong[] = {
+		{"", "0 1"},
+		{"0 512", "0 513"},
+		{"0 512 1024 512", "0 1536"},
+		{"1 512", "0 512"},
+		{"0 512", "1024 512"},
+		{"0 9 100 9", "0 9 50 1 100 9"},
+		{"0 9", "100 18446744073709551615 0 10"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+		begin();
+		give_extents(wrong[i].src, wrong[i].dst);
+		ck_refused("disk data: its image on destination holds data where the one here "
+			   "holds none",
+			   0);
+	}
+}
+END_TEST
+
+START_TEST(an_image_that_an_earlier_try_left_is_accepted)
+{
+	static const struct {
+		const char *src, *dst;
+	} right[] = {
+		{"0 512", "0 512"},
+		{"0 512 512 512", "256 512"},
+		{"0 10 100 10 200 10", "0 10 205 5"},
+		{"0 10", ""},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(right); i++) {
+		begin();
+		give_extents(right[i].src, right[i].dst);
+		ck_accepted(4);
+	}
 }
 END_TEST
 
@@ -283,7 +329,8 @@ int main(void)
 		chains_that_are_not_alike_cannot_be_compared,
 		a_disk_without_a_backing_image_is_refused,
 		another_size_is_refused,
-		an_image_that_is_not_empty_is_refused,
+		an_image_that_holds_something_else_is_refused,
+		an_image_that_an_earlier_try_left_is_accepted,
 		an_image_that_cannot_be_seen_is_refused,
 		all_is_told_at_once,
 		only_the_top_images_are_mirrored,
