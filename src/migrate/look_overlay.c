@@ -75,8 +75,6 @@ static void add_extent(struct extents *extents, uint64_t begin, uint64_t length)
 {
 	struct extent *last = extents->count ? &extents->list[extents->count - 1] : NULL;
 
-	if (length > UINT64_MAX - begin)
-		return;
 	if (last && last->end == begin) {
 		last->end += length;
 		return;
@@ -89,15 +87,15 @@ static int parse_extents(struct extents *extents, const struct process_output *o
 			 struct err *err)
 {
 	const char *line = output->out.data ? output->out.data : "";
+	const char *said = output->err.len ? output->err.data : "it gave no reason";
 	uint64_t begin, length;
 
 	if (output->out.len == PROCESS_OUTPUT_MAX)
 		return err_set(err, ERR_FAILED, "it is in too many pieces");
 	for (; *line; line += strcspn(line, "\n") + 1) {
-		if (sscanf(line, "%" SCNu64 " %" SCNu64, &begin, &length) != 2)
-			return err_set(err, ERR_FAILED, "%.*s",
-				       (int)strcspn(output->err.data ? output->err.data : "", "\n"),
-				       output->err.data ? output->err.data : "");
+		if (sscanf(line, "%" SCNu64 " %" SCNu64, &begin, &length) != 2 ||
+		    length > UINT64_MAX - begin)
+			return err_set(err, ERR_FAILED, "%.*s", (int)strcspn(said, "\n"), said);
 		add_extent(extents, begin, length);
 		if (!line[strcspn(line, "\n")])
 			break;
