@@ -229,13 +229,8 @@ START_TEST(an_image_that_holds_something_else_is_refused)
 	static const struct {
 		const char *src, *dst;
 	} wrong[] = {
-		{"", "0 1"},
-		{"0 512", "0 513"},
-		{"0 512 1024 512", "0 1536"},
-		{"1 512", "0 512"},
-		{"0 512", "1024 512"},
-		{"0 9 100 9", "0 9 50 1 100 9"},
-		{"0 9", "100 18446744073709551615 0 10"},
+		{"", "0 1"},        {"0 512", "0 513"},    {"0 512 1024 512", "0 1536"},
+		{"1 512", "0 512"}, {"0 512", "1024 512"}, {"0 9 100 9", "0 9 50 1 100 9"},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
@@ -245,6 +240,16 @@ START_TEST(an_image_that_holds_something_else_is_refused)
 			   "holds none",
 			   0);
 	}
+}
+END_TEST
+
+START_TEST(a_map_that_makes_no_sense_is_refused)
+{
+	begin();
+	give_extents("0 100", "10 18446744073709551615");
+	ck_refused("disk data: whether its image on destination is empty, as --incremental needs "
+		   "it, cannot be seen",
+		   0);
 }
 END_TEST
 
@@ -330,6 +335,7 @@ int main(void)
 		a_disk_without_a_backing_image_is_refused,
 		another_size_is_refused,
 		an_image_that_holds_something_else_is_refused,
+		a_map_that_makes_no_sense_is_refused,
 		an_image_that_an_earlier_try_left_is_accepted,
 		an_image_that_cannot_be_seen_is_refused,
 		all_is_told_at_once,
