@@ -1,6 +1,6 @@
 /* dd(1) reads the file, not sha256sum itself: what it tells of its progress each second is how
- * it finds out that nobody listens any more. sshd ends no command whose connection has gone, and
- * sha256sum alone would go on reading for hours (seen with OpenSSH 9.2). */
+ * it finds out that nobody listens any more. sshd ends no command whose channel has gone, and
+ * sha256sum alone, which writes nothing before its end, would go on reading for hours. */
 #include "migrate/digest.h"
 
 #include <stdlib.h>

@@ -206,7 +206,7 @@ static void object_to_contents(struct migration *m, const struct disk *disk,
 			       const struct qmp_backing *dst)
 {
 	problems_add(&m->problems,
-		     "disk %s: its backing image on %s (%s) has not the contents of the one here; "
+		     "disk %s: its backing image on %s (%s) has not the contents of the source's; "
 		     "put the same one there, " WITHOUT,
 		     disk->name, m->dst.name, dst->url);
 }

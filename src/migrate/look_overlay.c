@@ -171,7 +171,7 @@ static void look_for_data(struct migration *m, const struct disk *disk)
 	else if (there.count && !is_replaced(m, disk, &there))
 		problems_add(
 			&m->problems,
-			"disk %s: its image on %s holds data where the one here holds none, "
+			"disk %s: its image on %s holds data where the source's holds none, "
 			"which would show through; end its QEMU and make it anew: %s; " WITHOUT,
 			disk->name, m->dst.name, make);
 	free(there.list);
@@ -187,16 +187,18 @@ void look_at_overlay(struct migration *m, const struct disk *disk)
 			&m->problems,
 			"disk %s: its image on %s has no backing image; make it anew: %s; " WITHOUT,
 			disk->name, m->dst.name, make);
-	else if (disk->backing_size && dst->backing[0].virtual_size != disk->backing_size)
+	else if ((m->cookie || disk->backing_size) &&
+		 dst->backing[0].virtual_size != disk->backing_size)
 		problems_add(&m->problems,
-			     "disk %s: its backing image on %s (%s) has %llu bytes, the one here "
+			     "disk %s: its backing image on %s (%s) has %llu bytes, the source's "
 			     "%llu; put the same one there, " WITHOUT,
 			     disk->name, m->dst.name, dst->backing[0].url,
 			     (unsigned long long)dst->backing[0].virtual_size,
 			     (unsigned long long)disk->backing_size);
 	else if (dst->virtual_size < disk->src->virtual_size)
 		problems_add(&m->problems,
-			     "disk %s: smaller on %s than here, and an image cannot be grown over "
+			     "disk %s: smaller on %s than on the source, and an image cannot be "
+			     "grown over "
 			     "its backing image; make it anew: %s; " WITHOUT,
 			     disk->name, m->dst.name, make);
 	else

@@ -139,12 +139,12 @@ class Refused(IncrementalTest):
     def test_one_byte_differs(self):
         self.refused(Guest(disks=[overlay(), overlay()], rate=0),
                      "disk disk1: its backing image on hostb",
-                     "has not the contents of the one here",
+                     "has not the contents of the source's",
                      prepared=lambda move: change(self.b, move.guest, 1))
 
     def test_another_size(self):
         done = self.refused(Guest(disks=[overlay(dst_backing_size=63 * MIB)], rate=0),
-                            f"has {63 * MIB} bytes, the one here {64 * MIB}")
+                            f"has {63 * MIB} bytes, the source's {64 * MIB}")
         self.assertNotIn("are compared", done.stderr)
 
     def test_no_backing_image_over_there(self):
@@ -167,7 +167,7 @@ class Refused(IncrementalTest):
         def write(move):
             self.b.run(["qemu-io", "-c", "write 50M 64k", move.guest.image(0)])
         self.refused(Guest(disks=[overlay()], rate=0),
-                     "disk disk0: its image on hostb holds data where the one here holds none", prepared=write)
+                     "disk disk0: its image on hostb holds data where the source's holds none", prepared=write)
 
     def test_files_that_would_have_to_be_made(self):
         guest = Guest(disks=[overlay(dst_image=False)], rate=0)
@@ -188,7 +188,7 @@ class Refused(IncrementalTest):
         done = self.vmferry("migrate", "-F", self.a.ssh_config, "--incremental", "--start", start,
                             move.source.qmp_sock, f"hostb:{move.source.qmp_sock}", check=False)
         self.assertEqual(done.returncode, FAILED, done.stderr)
-        self.assertIn("has not the contents of the one here", done.stderr)
+        self.assertIn("has not the contents of the source's", done.stderr)
         move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
 
     def test_a_file_that_cannot_be_read(self):
@@ -257,7 +257,7 @@ class ByHand(PhaseTest):
         change(self.b, move.guest)
         cookie = self.phase("begin", None, "--incremental")
         self.phase("prepare", cookie, code=REFUSED)
-        self.assertIn("has not the contents of the one here", self.said)
+        self.assertIn("has not the contents of the source's", self.said)
         self.phase("prepare", cookie, "--trust-backing")
         move.destination.quit()
         move.source.quit()

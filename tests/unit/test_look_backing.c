@@ -204,10 +204,10 @@ START_TEST(another_size_is_refused)
 {
 	begin();
 	f.dst.drives[0].backing[0].size = 512;
-	ck_refused("has 512 bytes, the one here 1048576", 0);
+	ck_refused("has 512 bytes, the source's 1048576", 0);
 	begin();
 	f.dst.drives[1].size = 1 << 20;
-	ck_refused("disk data: smaller on destination than here", 0);
+	ck_refused("disk data: smaller on destination than on the source", 0);
 }
 END_TEST
 
@@ -236,7 +236,7 @@ START_TEST(an_image_that_holds_something_else_is_refused)
 	for (size_t i = 0; i < COUNT_OF(wrong); i++) {
 		begin();
 		give_extents(wrong[i].src, wrong[i].dst);
-		ck_refused("disk data: its image on destination holds data where the one here "
+		ck_refused("disk data: its image on destination holds data where the source's "
 			   "holds none",
 			   0);
 	}
