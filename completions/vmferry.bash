@@ -3,15 +3,16 @@
 _vmferry_options() {
 	case $1 in
 	migrate | check)
-		echo '--disk --map --start --clone --mirror --fast --bandwidth --downtime-limit
+		echo '--disk --map --start --clone --mirror --incremental
+			--trust-backing --fast --bandwidth --downtime-limit
 			--data-address --ports --keep-source --timeout --identity
 			--ssh-config --known-hosts --json --quiet --verbose --help'
 		;;
 	begin)
-		echo '--disk --mirror --timeout --json --quiet --verbose --help'
+		echo '--disk --mirror --incremental --trust-backing --timeout --json --quiet --verbose --help'
 		;;
 	prepare)
-		echo '--disk --map --start --mirror --data-address --ports --timeout
+		echo '--disk --map --start --mirror --trust-backing --data-address --ports --timeout
 			--json --quiet --verbose --help'
 		;;
 	perform)

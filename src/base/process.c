@@ -21,6 +21,9 @@ struct pipe_end {
 };
 
 struct process {
+	struct loop *loop;
+	char *name; /* for words */
+	struct process_output *output;
 	pid_t pid;
 	int pidfd;
 	bool ended;
@@ -114,25 +117,40 @@ static void end_deinit(struct pipe_end *end)
 }
 
 /* Waits, reaps, and turns the wait status into the shell's notation. */
-static int see_end(struct loop *loop, struct process *p, const char *name, int64_t timeout_ms,
-		   int *status, struct err *err)
+static int see_end(struct process *p, int64_t timeout_ms, struct err *err)
 {
 	int raw = 0;
-	int ret = loop_await(loop, name, timeout_ms, has_ended, p, err);
+	int ret = loop_await(p->loop, p->name, timeout_ms, has_ended, p, err);
 
 	if (ret < 0)
 		kill(-p->pid, SIGKILL);
 	while (waitpid(p->pid, &raw, 0) < 0 && errno == EINTR)
 		;
-	*status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
+	p->output->status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
 	return ret;
 }
 
-int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
-		struct process_output *output, struct err *err)
+static struct process *watch(struct loop *loop, pid_t pid, const char *name, int out, int err_fd,
+			     struct process_output *output)
 {
-	struct process p = {0};
+	struct process *p = mem_zalloc(1, sizeof(*p));
+
+	p->loop = loop;
+	p->name = str_dup(name);
+	p->pid = pid;
+	p->output = output;
+	end_init(loop, &p->out, out, &output->out);
+	end_init(loop, &p->err, err_fd, &output->err);
+	p->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	p->watch = loop_fd_add(loop, p->pidfd, POLLIN, on_end, p);
+	return p;
+}
+
+struct process *process_start(struct loop *loop, const char *const *argv,
+			      struct process_output *output, struct err *err)
+{
 	int out[2] = {-1, -1}, errs[2] = {-1, -1};
+	pid_t pid;
 	int ret;
 
 	*output = (struct process_output){0};
@@ -140,26 +158,39 @@ int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
 		err_errno(err, errno, "pipe");
 		close(out[0]);
 		close(out[1]);
-		return -1;
+		return NULL;
 	}
-	ret = spawn(&p.pid, argv, -1, out[1], errs[1]);
+	ret = spawn(&pid, argv, -1, out[1], errs[1]);
 	close(out[1]);
 	close(errs[1]);
 	if (ret) {
 		close(out[0]);
 		close(errs[0]);
-		return err_errno(err, ret, "%s", argv[0]);
+		err_errno(err, ret, "%s", argv[0]);
+		return NULL;
 	}
-	end_init(loop, &p.out, out[0], &output->out);
-	end_init(loop, &p.err, errs[0], &output->err);
-	p.pidfd = (int)syscall(SYS_pidfd_open, p.pid, 0);
-	p.watch = loop_fd_add(loop, p.pidfd, POLLIN, on_end, &p);
-	ret = see_end(loop, &p, argv[0], timeout_ms, &output->status, err);
-	loop_fd_del(p.watch);
-	close(p.pidfd);
-	end_deinit(&p.out);
-	end_deinit(&p.err);
+	return watch(loop, pid, argv[0], out[0], errs[0], output);
+}
+
+int process_finish(struct process *p, int64_t timeout_ms, struct err *err)
+{
+	int ret = see_end(p, timeout_ms, err);
+
+	loop_fd_del(p->watch);
+	close(p->pidfd);
+	end_deinit(&p->out);
+	end_deinit(&p->err);
+	free(p->name);
+	free(p);
 	return ret;
+}
+
+int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
+		struct process_output *output, struct err *err)
+{
+	struct process *p = process_start(loop, argv, output, err);
+
+	return p ? process_finish(p, timeout_ms, err) : -1;
 }
 
 /* A shell whose child is the command ends at once and is reaped here; a command in the

@@ -22,6 +22,13 @@ struct process_output {
 int process_run(struct loop *loop, const char *const *argv, int64_t timeout_ms,
 		struct process_output *output, struct err *err);
 
+/* The same in two parts, for what is to be done meanwhile: the process runs, and its outputs are
+ * taken in, whenever the loop waits. NULL with @err when it could not be started; @output, which
+ * must stay where it is, is the caller's to deinit in any case. Each start wants its finish. */
+struct process *process_start(struct loop *loop, const char *const *argv,
+			      struct process_output *output, struct err *err);
+int process_finish(struct process *process, int64_t timeout_ms, struct err *err);
+
 /* Starts @command, of a POSIX shell, and gives its stdin, stdout and stderr as one stream: what
  * is written is its input, which ends with stream_close(), and what it writes can be read. Its
  * end is the end of the stream; its status is not told. It is nobody's child. */

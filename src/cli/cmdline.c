@@ -84,6 +84,22 @@ static int take_mirror(struct cmdline *cmd, const char *arg, struct err *err)
 	return bad(err, "--mirror", arg, "wants auto, blockdev, drive or none");
 }
 
+static int take_incremental(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.incremental = true;
+	return 0;
+}
+
+static int take_trust_backing(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.trust_backing = true;
+	return 0;
+}
+
 static int take_fast(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	(void)arg;
@@ -239,7 +255,11 @@ static const struct row rows[] = {
 	 "start the waiting QEMU over there by the source's own command line"},
 	{"mirror", 0, "METHOD", FOR_MIGRATE | FOR_BEGIN | FOR_PREPARE | FOR_PERFORM, take_mirror,
 	 "auto, blockdev or drive (blockdev-mirror, drive-mirror); none: the old way, `migrate` "
-	 "blk"},
+	 "blk or inc"},
+	{"incremental", 0, NULL, FOR_MIGRATE | FOR_BEGIN, take_incremental,
+	 "copy only each disk's top image: the other host has its backing image already"},
+	{"trust-backing", 0, NULL, FOR_MIGRATE | FOR_BEGIN | FOR_PREPARE, take_trust_backing,
+	 "with that: do not compare the backing images of the two hosts"},
 	{"fast", 0, NULL, FOR_MIGRATE | FOR_PERFORM, take_fast,
 	 "copy as fast as the machine can, at the guest's cost"},
 	{"bandwidth", 0, "RATE", FOR_MIGRATE | FOR_PERFORM, take_bandwidth,
@@ -358,6 +378,15 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 	return 0;
 }
 
+/* In prepare the cookie says whether it is incremental. */
+static int check_together(const struct cmdline *cmd, struct err *err)
+{
+	if (cmd->options.trust_backing && !cmd->options.incremental && !cmd->help &&
+	    cmd->command->bit != FOR_PREPARE)
+		return err_set(err, ERR_USAGE, "--trust-backing: goes with --incremental only");
+	return 0;
+}
+
 static int take_operands(struct cmdline *cmd, poptContext popt, struct err *err)
 {
 	int bit = cmd->command->bit;
@@ -402,6 +431,8 @@ int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, 
 	to_popt(table, FOR_ALL);
 	popt = poptGetContext("vmferry", argc, argv, table, 0);
 	ret = take_options(cmd, popt, err);
+	if (ret == 0)
+		ret = check_together(cmd, err);
 	if (ret == 0)
 		ret = take_operands(cmd, popt, err);
 	poptFreeContext(popt);

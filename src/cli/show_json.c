@@ -175,6 +175,7 @@ static void on_plan(struct show *show, const struct migration *m)
 	add_number(&b, "port_high", m->opt->port_high);
 	add_string(&b, "start", m->opt->start);
 	add_bool(&b, "keep_source", m->opt->keep_source);
+	add_bool(&b, "incremental", m->incremental);
 	print_line(out, OUT_MESSAGE, &b);
 	for (size_t i = 0; i < m->disks.count; i++)
 		plan_disk(out, &m->disks.list[i]);

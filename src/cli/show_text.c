@@ -160,7 +160,9 @@ static void plan_disk(struct buf *b, const struct disk *disk, const struct migra
 static const char *method_of(const struct migration *m)
 {
 	if (m->in_stream)
-		return "the migration's own stream (`migrate` blk), disks with RAM";
+		return m->incremental
+			       ? "the migration's own stream (`migrate` inc), disks with RAM"
+			       : "the migration's own stream (`migrate` blk), disks with RAM";
 	if (m->opt->mirror == MIRROR_DRIVE || !qmp_can(&m->src.caps, QMP_BLOCKDEV_MIRROR))
 		return "drive-mirror over NBD, then RAM";
 	return "blockdev-mirror over NBD, then RAM";
@@ -190,6 +192,9 @@ static void add_plan(struct buf *b, const struct migration *m)
 	for (size_t i = 0; i < m->left_out.count; i++)
 		buf_printf(b, "not moved: %s\n", m->left_out.list[i]);
 	buf_printf(b, "method: %s\n", method_of(m));
+	if (m->incremental)
+		buf_printf(b, "incremental: the top image of each disk; backing images %s\n",
+			   m->opt->trust_backing ? "are trusted to be the same" : "are compared");
 	buf_printf(b, "data: to %s, %s of %d to %d, not encrypted\n",
 		   m->listening.address ? m->listening.address : "?",
 		   m->in_stream || !m->disks.count ? "a port" : "two ports", m->opt->port_low,

@@ -21,13 +21,16 @@ struct disk {
 	char *src_path;              /* absolute; NULL when the image is no file */
 	char *dst_path;              /* absolute; NULL while not known */
 	bool on_command_line;        /* --clone: the source's names its image */
+	const struct qmp_drive *dst; /* its counterpart; NULL until that QEMU was looked at */
 	bool path_wanted;            /* by --disk NAME=PATH or --map: no other will do */
 	char *dst_node;              /* node over there; NULL until its QEMU was looked at */
 	bool dst_by_device;          /* it has the same -drive name */
 	uint64_t dst_size;           /* bytes of that node */
 	uint64_t dst_actual_size;    /* bytes its file has allocated */
 	enum disk_fate fate;
-	uint32_t mode; /* permission bits of the source's file */
+	uint32_t mode;         /* permission bits of the source's file */
+	uint64_t backing_size; /* --incremental: bytes of the source's backing image */
+	char *backing;         /* and its digest, for the cookie; NULL: none. See look_backing.c */
 	char *storage; /* what the source's storage is, see look_at_storage(); NULL: not asked */
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */

@@ -79,6 +79,8 @@ static void write_disk(const struct disk *disk, struct cookie_disk *to)
 		.compat = str_dup(src->compat),
 		.storage = str_dup(disk->storage),
 		.mode = disk->mode,
+		.backing = str_dup(disk->backing),
+		.backing_size = disk->backing_size,
 	};
 }
 
@@ -359,6 +361,8 @@ static void choose_prepared(struct migration *m)
 		if (!disk->mode)
 			disk->mode = 0600;
 		disk->storage = str_dup(m->cookie->disks[i].storage);
+		disk->backing = str_dup(m->cookie->disks[i].backing);
+		disk->backing_size = m->cookie->disks[i].backing_size;
 		/* Another move's cookie must not lead a mirror into this one's disks. */
 		snprintf(disk->export, sizeof(disk->export), "vmferry-%s-%zu", m->id, i);
 	}
@@ -379,6 +383,11 @@ static const struct qmp_drive *drive_for(struct migration *m, const struct cooki
 	else if (drive->virtual_size != wanted->size)
 		problems_add(&m->problems,
 			     "disk %s: its size is not as it was in begin; begin anew",
+			     wanted->name);
+	else if (m->incremental &&
+		 (!drive->backing_count || drive->backing[0].virtual_size != wanted->backing_size))
+		problems_add(&m->problems,
+			     "disk %s: its backing image is not as it was in begin; begin anew",
 			     wanted->name);
 	else
 		return drive;

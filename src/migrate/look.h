@@ -59,6 +59,30 @@ bool look_is_same_host(struct migration *m);
 /* Keeps what tells whether the destination's storage is the same, for begin's cookie. */
 void look_at_storage(struct migration *m, struct disk *disk);
 
+/* 1 when a path of the source's host (as this process opens it) and one of the destination's are
+ * one file or device, 0 when not, -1 when that cannot be seen. */
+int look_same_storage(struct migration *m, const char *src, const char *dst, struct err *err);
+
+/* --incremental: objects to a disk of the source without a backing image. */
+void look_for_backing(struct migration *m, struct disk *disk);
+
+/* Objects to an image that is not there and would have to be one with a backing image. */
+void look_for_overlay(struct migration *m, const struct disk *disk);
+
+/* Objects to an image over there into which only the top image's data cannot go. */
+void look_at_overlay(struct migration *m, const struct disk *disk);
+
+/* Compares the backing images' contents, which may take hours, if nothing was objected to so
+ * far. By hand begin's are kept for the cookie, and prepare's compared with that. -1 only when
+ * interrupted. */
+int look_at_backing(struct migration *m, struct err *err);
+
+/* A file that the QEMU of that side names, as an absolute path, if its working directory can be
+ * seen; the destination's is NULL, and said, if not. The source's is such that this process can
+ * open it. Caller frees. */
+char *look_src_path(const struct migration *m, const char *file);
+char *look_dst_path(struct migration *m, const struct disk *disk, const char *file);
+
 /* A path of the source's QEMU as this process can open it. Caller frees. */
 char *source_path(const struct migration *m, const char *path);
 

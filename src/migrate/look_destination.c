@@ -72,8 +72,8 @@ static void look_at_size(struct migration *m, const struct disk *disk)
 {
 	char a[32], b[32];
 
-	if (!disk->dst_node || disk->dst_size >= disk->src->virtual_size)
-		return;
+	if (!disk->dst_node || disk->dst_size >= disk->src->virtual_size || m->incremental)
+		return; /* look_at_overlay() says it better */
 	if (m->in_stream || !qmp_can(&m->dst.caps, QMP_BLOCK_RESIZE) ||
 	    !qmp_can(&m->dst.caps, QMP_BLOCK_EXPORT_ADD))
 		problems_add(&m->problems,
@@ -83,14 +83,12 @@ static void look_at_size(struct migration *m, const struct disk *disk)
 			     str_size(b, sizeof(b), disk->src->virtual_size));
 }
 
-/* The file that its QEMU has, as an absolute path; NULL where it has none, or (said) where that
- * cannot be known. */
-static char *path_of(struct migration *m, const struct disk *disk, const struct qmp_drive *dst)
+char *look_dst_path(struct migration *m, const struct disk *disk, const char *file)
 {
 	struct err err;
 
-	if (!dst->file || *dst->file == '/')
-		return str_dup(dst->file);
+	if (!file || *file == '/')
+		return str_dup(file);
 	if (!m->dst_cwd)
 		m->dst_cwd = host_listener_cwd(m->host, m->opt->dst.socket,
 					       m->opt->timeouts.answer_ms, &err);
@@ -98,8 +96,8 @@ static char *path_of(struct migration *m, const struct disk *disk, const struct 
 		problems_add(&m->problems,
 			     "disk %s: the QEMU on %s names its image \"%s\", relative to a "
 			     "directory that cannot be seen: %s; start it with absolute paths",
-			     disk->name, m->dst.name, dst->file, err.text);
-	return m->dst_cwd ? str_printf("%s/%s", m->dst_cwd, dst->file) : NULL;
+			     disk->name, m->dst.name, file, err.text);
+	return m->dst_cwd ? str_printf("%s/%s", m->dst_cwd, file) : NULL;
 }
 
 static bool are_one_file(struct migration *m, const char *a, const char *b)
@@ -116,7 +114,7 @@ static bool are_one_file(struct migration *m, const char *a, const char *b)
  * must use that one and no other. One that waited already only must if the user said so. */
 static void look_at_path(struct migration *m, struct disk *disk, const struct qmp_drive *dst)
 {
-	_autofree_ char *path = path_of(m, disk, dst);
+	_autofree_ char *path = look_dst_path(m, disk, dst->file);
 
 	if (!path)
 		return;
@@ -162,6 +160,7 @@ static void pair(struct migration *m, struct disk *disk)
 			disk->name, dst->url);
 	if (dst->read_only)
 		problems_add(&m->problems, "disk %s: read-only on %s", disk->name, m->dst.name);
+	disk->dst = dst;
 	disk->dst_node = str_dup(dst->node);
 	look_for_shared(m, disk);
 	disk->dst_size = dst->virtual_size;
@@ -169,6 +168,8 @@ static void pair(struct migration *m, struct disk *disk)
 	disk->dst_by_device = str_eq(disk->src->device, dst->device);
 	look_at_path(m, disk, dst);
 	look_for_same_file(m, disk);
+	if (m->incremental)
+		look_at_overlay(m, disk);
 }
 
 /* -1 when the QEMU could not be looked at. */
@@ -198,7 +199,7 @@ int look_at_destination(struct migration *m, struct err *err)
 
 	if (look_at_qemu(m, &local) == 0) {
 		migration_tell_method(m);
-		return 0;
+		return look_at_backing(m, err);
 	}
 	problems_add(&m->problems, "%s%s", local.text,
 		     m->dst.qmp || local.kind == ERR_TIMEOUT || starts_destination(m)

@@ -136,25 +136,41 @@ static int same_storage(const struct storage *src, const struct storage *dst, bo
 	return str_eq(src->proof, dst->proof);
 }
 
-/* 1 when both sides of @disk are one file or device, 0 when not, -1 when that cannot be
- * seen. */
-static int same_file(struct migration *m, const struct disk *disk, struct err *err)
+/* As look_same_storage(), with the source's own look at @src_path. */
+static int same_as(struct migration *m, const struct storage *here, const char *src_path,
+		   const char *dst_path, struct err *err)
 {
 	int64_t timeout_ms = m->opt->timeouts.answer_ms;
-	_autofree_ char *path = source_path(m, disk->src_path);
-	struct storage here, there;
+	struct storage there;
 	struct file_id src, dst;
 	int same = same_host(m, err);
 
-	if (same < 0 || storage_of_source(m, disk, path, &here, err) < 0 ||
-	    storage_of(m, m->host, disk->dst_path, &there, err) < 0)
+	if (same < 0 || storage_of(m, m->host, dst_path, &there, err) < 0)
 		return -1;
-	if (!same || here.kind == 'b')
-		return same_storage(&here, &there, same, err);
-	if (host_file_id(m->here, path, &src, timeout_ms, err) < 0 ||
-	    host_file_id(m->host, disk->dst_path, &dst, timeout_ms, err) < 0)
+	if (!same || here->kind == 'b')
+		return same_storage(here, &there, same, err);
+	if (host_file_id(m->here, src_path, &src, timeout_ms, err) < 0 ||
+	    host_file_id(m->host, dst_path, &dst, timeout_ms, err) < 0)
 		return -1;
 	return src.device == dst.device && src.inode == dst.inode;
+}
+
+int look_same_storage(struct migration *m, const char *src, const char *dst, struct err *err)
+{
+	struct storage here;
+
+	return storage_of(m, m->here, src, &here, err) < 0 ? -1 : same_as(m, &here, src, dst, err);
+}
+
+/* 1, 0, or -1 for both sides of @disk. */
+static int same_file(struct migration *m, const struct disk *disk, struct err *err)
+{
+	_autofree_ char *path = source_path(m, disk->src_path);
+	struct storage here;
+
+	if (storage_of_source(m, disk, path, &here, err) < 0)
+		return -1;
+	return same_as(m, &here, path, disk->dst_path, err);
 }
 
 void look_for_same_file(struct migration *m, struct disk *disk)

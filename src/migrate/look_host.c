@@ -33,7 +33,9 @@ static void look_at_target_file(struct migration *m, struct disk *disk)
 		return;
 	}
 	disk->fate = info.kind == FILE_ABSENT ? DISK_CREATE : DISK_EXISTS;
-	if (info.kind == FILE_ABSENT && why)
+	if (info.kind == FILE_ABSENT && m->incremental)
+		look_for_overlay(m, disk);
+	else if (info.kind == FILE_ABSENT && why)
 		problems_add(&m->problems,
 			     "disk %s: %s does not exist on %s and cannot be made there: %s; "
 			     "make it there first",

@@ -75,6 +75,14 @@ char *source_path(const struct migration *m, const char *path)
 	return m->src_pid && access(through, F_OK) == 0 ? str_take(&through) : str_dup(path);
 }
 
+char *look_src_path(const struct migration *m, const char *file)
+{
+	_autofree_ char *path =
+		*file == '/' || !m->src_cwd ? str_dup(file) : str_printf("%s/%s", m->src_cwd, file);
+
+	return source_path(m, path);
+}
+
 static void look_at_file(struct migration *m, struct disk *disk)
 {
 	_autofree_ char *path = disk->src_path ? source_path(m, disk->src_path) : NULL;
@@ -140,7 +148,9 @@ int look_at_source(struct migration *m, struct err *err)
 			     &m->left_out);
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_file(m, &m->disks.list[i]);
+	for (size_t i = 0; m->incremental && i < m->disks.count; i++)
+		look_for_backing(m, &m->disks.list[i]);
 	if (m->by_hand)
 		look_by_hand(m);
-	return 0;
+	return m->by_hand && !m->cookie ? look_at_backing(m, err) : 0;
 }

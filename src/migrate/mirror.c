@@ -45,6 +45,22 @@ static uint64_t buffer_size(const struct migration *m)
  * before all have been started. */
 #define WAITING_SPEED 4096
 
+/* With --incremental (sync=top) QEMU copies what the source's top image itself holds; over an
+ * export of an overlay with an identical backing image both sides are equal then. Seen on 5.2,
+ * 7.2, 10.0 and 11.1, through the raw node over NBD, the target a qcow2 of compat 1.1 or 0.10:
+ *
+ *  - What the source has zeroed or discarded over data of its backing image, before the mirror
+ *    or under it, in background or write-blocking mode, is zeroes over there, too: a cluster
+ *    marked as zeroes (in compat 0.10 zeroes that are written), never a hole that the backing
+ *    image shows through, for all discard=unmap. So it is where the destination's drive has
+ *    discard=ignore.
+ *  - Less than a cluster of the target: it fills the rest from its own backing image.
+ *  - drive-mirror and blockdev-mirror do the same. `migrate` inc, too (7.2): it sends each MiB
+ *    of which the top image holds anything.
+ *
+ * And without it (sync=full, `migrate` blk), onto an overlay whose backing image holds something
+ * else: all of the source's data and holes are there afterwards, and nothing of that image. The
+ * mirror writes zeroes over the whole target first (7.2), or copies holes as zeroes. */
 static int start(struct migration *m, struct disk *disk, struct err *err)
 {
 	struct qmp_mirror mirror = {
@@ -53,6 +69,7 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.target_node = uses_drive_mirror(m) ? NULL : disk->target,
 		.speed = WAITING_SPEED,
 		.buf_size = buffer_size(m),
+		.top = m->incremental,
 	};
 
 	target_of(disk, &mirror.target);

@@ -135,7 +135,7 @@ int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct 
 		     struct err *err)
 {
 	json_t *args = json_pack("{s:s, s:s, s:s}", "job-id", mirror->job, "device", mirror->node,
-				 "sync", "full");
+				 "sync", mirror->top ? "top" : "full");
 	const char *command = mirror->target_node ? "blockdev-mirror" : "drive-mirror";
 
 	if (mirror->target_node) {

@@ -63,9 +63,11 @@ struct qmp_mirror {
 	struct qmp_target target; /* drive-mirror */
 	uint64_t buf_size;        /* bytes; 0: QEMU's default */
 	uint64_t speed;           /* bytes/s; 0: no limit */
+	bool top;                 /* sync=top: what the top image holds, not its backing image */
 };
 
-/* blockdev-mirror, or drive-mirror where there is no target_node; sync=full. */
+/* blockdev-mirror, or drive-mirror where there is no target_node; sync=full if
+ * not @mirror->top. */
 int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct qmp_mirror *mirror,
 		     struct err *err);
 

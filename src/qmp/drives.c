@@ -48,21 +48,69 @@ static bool is_temporary(const struct qmp_drive *drive)
 {
 	const char *base = drive->file ? strrchr(drive->file, '/') : NULL;
 
-	return base && drive->backing && str_eq(drive->driver, "qcow2") &&
+	return base && drive->backing_count && str_eq(drive->driver, "qcow2") &&
 	       str_starts(base, "/vl.") && strlen(base) == strlen("/vl.XXXXXX");
+}
+
+static const json_t *specific_of(const json_t *image)
+{
+	return json_object_get(json_object_get(image, "format-specific"), "data");
+}
+
+/* Whether a "json:" name shows a part of its file only (raw's offset and size), or more than
+ * one file (qcow2's data-file). */
+static bool is_partial_json(const char *text)
+{
+	_cleanup_json_ json_t *root = json_loads(text, 0, NULL);
+	const json_t *node = root;
+
+	for (; json_is_object(node); node = json_object_get(node, "file"))
+		if (json_object_get(node, "offset") || json_object_get(node, "size") ||
+		    json_object_get(node, "data-file"))
+			return true;
+	return !root;
+}
+
+static bool is_partial(const json_t *image)
+{
+	const char *url = qmp_str(image, "filename");
+
+	if (json_object_get(specific_of(image), "data-file"))
+		return true;
+	return url && str_starts(url, "json:") && is_partial_json(url + strlen("json:"));
+}
+
+static void parse_backing(struct qmp_backing *backing, const json_t *image)
+{
+	*backing = (struct qmp_backing){
+		.format = str_dup(qmp_str(image, "format")),
+		.url = str_dup(qmp_str(image, "filename")),
+		.file = file_of(qmp_str(image, "filename")),
+		.partial = is_partial(image),
+		.virtual_size = qmp_u64(image, "virtual-size"),
+	};
+}
+
+static void parse_chain(struct qmp_drive *drive, const json_t *image)
+{
+	while ((image = json_object_get(image, "backing-image"))) {
+		size_t n = drive->backing_count++;
+
+		drive->backing = mem_grow(drive->backing, n + 1, sizeof(*drive->backing));
+		parse_backing(&drive->backing[n], image);
+	}
 }
 
 static void parse_image(struct qmp_drive *drive, const json_t *image)
 {
-	const json_t *specific = json_object_get(json_object_get(image, "format-specific"), "data");
 
 	drive->url = str_dup(qmp_str(image, "filename"));
 	drive->file = file_of(drive->url);
 	drive->virtual_size = qmp_u64(image, "virtual-size");
 	drive->actual_size = qmp_u64(image, "actual-size");
 	drive->cluster_size = qmp_u64(image, "cluster-size");
-	drive->backing = json_object_get(image, "backing-image") != NULL;
-	drive->compat = str_dup(qmp_str(specific, "compat"));
+	parse_chain(drive, image);
+	drive->compat = str_dup(qmp_str(specific_of(image), "compat"));
 }
 
 static void parse_inserted(struct qmp_drive *drive, const json_t *inserted)
@@ -155,6 +203,12 @@ static void drive_deinit(struct qmp_drive *drive)
 	free(drive->file);
 	free(drive->url);
 	free(drive->compat);
+	for (size_t i = 0; i < drive->backing_count; i++) {
+		free(drive->backing[i].format);
+		free(drive->backing[i].file);
+		free(drive->backing[i].url);
+	}
+	free(drive->backing);
 }
 
 void qmp_drives_deinit(struct qmp_drives *drives)

@@ -8,6 +8,15 @@
 
 #include "qmp/qmp.h"
 
+/* One of the images under a drive's top image. */
+struct qmp_backing {
+	char *format; /* "raw", "qcow2" */
+	char *file;   /* as in struct qmp_drive */
+	char *url;    /* as QEMU calls it, for words */
+	bool partial; /* the file is not just this image: a part of it, or data elsewhere */
+	uint64_t virtual_size;
+};
+
 struct qmp_drive {
 	char *device;   /* the -drive's name; NULL with -blockdev */
 	char *qdev;     /* the guest's device: its id or QOM path; NULL: none uses the drive */
@@ -23,11 +32,12 @@ struct qmp_drive {
 	bool read_only;
 	bool temporary; /* snapshot=on: its top image is thrown away at the end */
 	bool encrypted;
-	bool backing;          /* has a backing image */
-	uint64_t virtual_size; /* bytes the guest sees */
-	uint64_t actual_size;  /* bytes allocated in the host's file */
-	uint64_t cluster_size; /* bytes; 0 for raw */
-	char *compat;          /* qcow2's "0.10" or "1.1", else NULL */
+	struct qmp_backing *backing; /* its backing image and what that one has, topmost first */
+	size_t backing_count;        /* 0: none */
+	uint64_t virtual_size;       /* bytes the guest sees */
+	uint64_t actual_size;        /* bytes allocated in the host's file */
+	uint64_t cluster_size;       /* bytes; 0 for raw */
+	char *compat;                /* qcow2's "0.10" or "1.1", else NULL */
 };
 
 struct qmp_drives {

@@ -33,6 +33,10 @@ class Disk:
     dst_size: int | None = None  # of the destination's image, if not the same
     dst_image: bool = True  # False: there is none before the migration
     dst_format: str | None = None  # if not the same
+    backing: str | None = None  # raw or qcow2: what it holds before the start is in such a one
+    dst_backing: str = "same"  # or none, or noise: one that has nothing to do with the source's
+    dst_backing_size: int | None = None  # if not the same
+    zeroed: tuple = ()  # the MiB that the image itself has zeroed over its backing image
 
 
 @dataclasses.dataclass
@@ -74,6 +78,10 @@ class Guest:
         """The path of a disk's image, the same on both hosts."""
         return f"{self.directory}/disk{number}.img"
 
+    def backing(self, number):
+        """The path of its backing image, if it has one."""
+        return f"{self.directory}/base{number}.img"
+
     def place(self, seq):
         """Where request seq goes: (disk, LBA), as guest.c computes it."""
         number, n = seq % len(self.disks), seq // len(self.disks)
@@ -92,6 +100,9 @@ class Guest:
     def original(self, number, mib):
         """What MiB mib of the disk holds before the guest starts; None for a
         hole. Depends on disk and place, so that mixed-up data is seen."""
+        return None if mib in self.disks[number].zeroed else self._pattern(number, mib)
+
+    def _pattern(self, number, mib):
         if mib % 4 == 3:
             return None
         tag = b"disk %d MiB %d;" % (number, mib)
@@ -105,27 +116,63 @@ class Guest:
         """The disks as the source has them."""
         os.makedirs(host.outside(self.directory), exist_ok=True)
         for number, disk in enumerate(self.disks):
-            raw = host.outside(self.image(number))
-            with open(raw, "wb") as file:
-                file.truncate(disk.size)
-                for mib in range(-(-disk.size // MIB)):
-                    data = self.original(number, mib)
-                    if data is not None:
-                        data = data[:disk.size - mib * MIB].rstrip(b"\0")
-                        os.pwrite(file.fileno(), data, mib * MIB)
-            if disk.format != "raw":
-                os.rename(raw, raw + ".raw")
-                host.run(["qemu-img", "convert", "-O", disk.format, self.image(number) + ".raw",
-                          self.image(number)])
-                os.unlink(raw + ".raw")
+            if disk.backing:
+                self._make_image(host, number, self.backing(number), disk.backing)
+                self._make_overlay(host, number, disk.format, disk.backing, disk.size)
+                self._zero(host, number)
+            else:
+                self._make_image(host, number, self.image(number), disk.format)
         self._make_other_media(host)
+
+    def _make_image(self, host, number, path, format):
+        disk = self.disks[number]
+        raw = host.outside(path)
+        with open(raw, "wb") as file:
+            file.truncate(disk.size)
+            for mib in range(-(-disk.size // MIB)):
+                data = self._pattern(number, mib)
+                if data is not None:
+                    data = data[:disk.size - mib * MIB].rstrip(b"\0")
+                    os.pwrite(file.fileno(), data, mib * MIB)
+        if format != "raw":
+            os.rename(raw, raw + ".raw")
+            host.run(["qemu-img", "convert", "-O", format, path + ".raw", path])
+            os.unlink(raw + ".raw")
+
+    def _make_overlay(self, host, number, format, backing_format, size):
+        host.run(["qemu-img", "create", "-q", "-f", format, "-b", self.backing(number),
+                  "-F", backing_format, self.image(number), str(size)])
+
+    def _zero(self, host, number):
+        """In one way and in the other."""
+        for mib in self.disks[number].zeroed:
+            host.run(["qemu-io", "-d", "unmap", "-c",
+                      f"{('discard', 'write -z')[mib % 2]} {mib}M 1M", self.image(number)])
+
+    def _make_destination_overlay(self, host, number):
+        disk = self.disks[number]
+        size = disk.dst_backing_size or disk.size
+        if disk.dst_backing == "noise":
+            with open(host.outside(self.backing(number)), "wb") as file:
+                file.write(_noise() * (size // MIB))
+        else:
+            self._make_image(host, number, self.backing(number), disk.backing)
+            if disk.dst_backing_size:
+                host.run(["qemu-img", "resize", "-q", "--shrink", "-f", disk.backing,
+                          self.backing(number), str(size)])
+        self._make_overlay(host, number, disk.dst_format or disk.format,
+                           disk.backing or "raw", disk.dst_size or disk.size)
 
     def make_destination_images(self, host):
         """Empty disks as the destination has them, those that it has, and all
         else that its QEMU needs."""
         os.makedirs(host.outside(self.directory), exist_ok=True)
         for number, disk in enumerate(self.disks):
-            if disk.dst_image:
+            if not disk.dst_image:
+                continue
+            if disk.dst_backing == "noise" or disk.backing and disk.dst_backing == "same":
+                self._make_destination_overlay(host, number)
+            else:
                 host.run(["qemu-img", "create", "-q", "-f", disk.dst_format or disk.format,
                           self.image(number), str(disk.dst_size or disk.size)])
         self._make_other_media(host)

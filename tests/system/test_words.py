@@ -86,6 +86,8 @@ class Words(unittest.TestCase):
         self.wrong("migrate", "--timeout", "tea=5", "/a", "b:/c", words=["tea=5", "stall"])
         self.wrong("migrate", "--data-address", "hostb", "/a", "b:/c", words=["numeric"])
         self.wrong("migrate", "--map", "a=b", "/a", "b:/c", words=["--map", "a=b"])
+        self.wrong("migrate", "--trust-backing", "/a", "b:/c",
+                   words=["--trust-backing", "--incremental"])
 
     def test_version(self):
         self.assertRegex(vmferry("--version").stdout, r"^vmferry \d+\.\d+\.\d+\n$")

@@ -55,10 +55,13 @@ def check_disks(guest, host, acked):
 
 def check_sparse(guest, src_host, dst_host, slack=2 * MIB):
     """Asserts that the holes of the source are holes on the destination: it
-    may have more only of the region, where the guest went on writing."""
+    may have more only of the region, where the guest went on writing; and what
+    the source has in a backing image may be in the image itself."""
     for number, disk in enumerate(guest.disks):
         src, dst = (os.stat(host.outside(guest.image(number))).st_blocks * 512
                     for host in (src_host, dst_host))
+        if disk.backing:
+            src += os.stat(src_host.outside(guest.backing(number))).st_blocks * 512
         if dst > src + disk.region[1] * MIB + slack:
             raise Wrong(f"disk {number}: {src} bytes allocated became {dst}")
 

@@ -76,6 +76,21 @@ static void query_status(struct fake *f, json_t *args, void *arg)
 				 is(q->state, "running"), "singlestep", 0));
 }
 
+/* The @depth-th image under the drive's own, NULL if there is none. */
+static json_t *backing_json(const struct fake_drive *d, size_t depth)
+{
+	json_t *image, *under;
+
+	if (depth == 2 || !*d->backing[depth].name)
+		return NULL;
+	image = json_pack("{s:s, s:s, s:I}", "filename", d->backing[depth].name, "format",
+			  d->backing[depth].format, "virtual-size", d->backing[depth].size);
+	under = backing_json(d, depth + 1);
+	if (under)
+		json_object_set_new(image, "backing-image", under);
+	return image;
+}
+
 static json_t *drive_json(const struct fake_drive *d)
 {
 	json_t *drive = json_pack("{s:s, s:s, s:b, s:b, s:s}", "device", d->device, "qdev", d->qdev,
@@ -85,6 +100,8 @@ static json_t *drive_json(const struct fake_drive *d)
 
 	if (d->temporary)
 		json_object_set_new(image, "backing-image", json_object());
+	else if (*d->backing[0].name)
+		json_object_set_new(image, "backing-image", backing_json(d, 0));
 	if (!d->empty)
 		json_object_set_new(drive, "inserted",
 				    json_pack("{s:s, s:s, s:b, s:b, s:o}", "node-name", d->node,

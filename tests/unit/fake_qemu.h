@@ -17,6 +17,11 @@ struct fake_drive {
 	char file[128];
 	json_int_t size;
 	bool read_only, empty, temporary;
+	struct {
+		char name[160]; /* "": there is none, nor any under it */
+		const char *format;
+		json_int_t size;
+	} backing[2]; /* its backing image, and that one's */
 };
 
 struct fake_qemu {

@@ -909,7 +909,7 @@ static void check_recorded(const char *version)
 		ck_assert(!d->encrypted);
 		ck_assert(!d->inserted || (d->node && d->url));
 	}
-	ck_assert(drive(&drives, "vd3")->backing && !drive(&drives, "vd2")->backing);
+	ck_assert(drive(&drives, "vd3")->backing_count == 1 && !drive(&drives, "vd2")->backing);
 	ck_assert_has(drive(&drives, "snap")->file, "/vl.");
 	ck_assert_has(drive(&drives, "dn")->url, "nbd+unix://");
 	ck_assert_ptr_null(drive(&drives, "idle")->qdev);

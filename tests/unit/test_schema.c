@@ -309,6 +309,7 @@ static void say_mirrors(const struct qmp_caps *caps)
 	mirror.target_node = NULL;
 	ck_assert_ok(qmp_mirror_start(qmp, caps, &mirror, &err), &err);
 	mirror.buf_size = mirror.speed = 0;
+	mirror.top = true;
 	ck_assert_ok(qmp_mirror_start(qmp, caps, &mirror, &err), &err);
 	mirror.target_node = "t";
 	ck_assert_ok(qmp_mirror_start(qmp, caps, &mirror, &err), &err);
@@ -603,6 +604,9 @@ START_TEST(a_mirror_is_full_and_waits_to_be_dismissed)
 	ck_assert_ok(qmp_mirror_start(qmp, &caps, &mirror, &err), &err);
 	sent("blockdev-mirror", "{\"job-id\": \"j\", \"device\": \"n\", \"sync\": \"full\", "
 				"\"target\": \"t\", \"speed\": 7}");
+	mirror.top = true;
+	ck_assert_ok(qmp_mirror_start(qmp, &caps, &mirror, &err), &err);
+	ck_assert_str_eq(qmp_str(fake_last(fake, "blockdev-mirror"), "sync"), "top");
 	caps.can[QMP_JOB_DISMISS] = true;
 	mirror.target_node = NULL;
 	mirror.speed = 0;
