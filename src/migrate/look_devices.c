@@ -2,10 +2,12 @@
  * notices a device that the destination lacks when the guest is loaded, after all was copied
  * ("Unknown savevm section or instance '0000:00:05.0/virtio-rng' 0", seen), and the destination
  * ends of it; another type or place likewise. One too many it does not notice at all (seen on
- * 7.2 to 11.1): the guest, which unplugged it or never had it, has it from then on. A medium it
- * does not compare either, and a read-only image of another size only where it is firmware.
+ * 7.2, 10.0 and 11.1: "completed", and the PCI bus shows it): the guest, which unplugged it or
+ * never had it, has it from then on, so that is refused, too. A medium it does not compare
+ * either, and a read-only image of another size only where it is firmware.
  *
- * A device is the same when its type and its place are; its id and its backend may differ. All
+ * A device is the same when its type and its place are; its id and its backend may differ, and
+ * whether it is of -nic, -vga or -device (seen: such pairs migrate on 7.2 and 11.1). All
  * that are the same are paired first. What is left over of both sides is then put side by side
  * where that tells more than "one lacks, one is too many": by the id, by the place, and for a
  * device without an id by the type.
@@ -54,17 +56,17 @@ static bool are_anonymous_of_one_type(const struct qmp_device *src, const struct
 	return !src->id && !dst->id && str_eq(src->type, dst->type);
 }
 
-/* "device net1 (virtio-net-pci, bus=pci.0,addr=05.0)". Caller frees. */
+/* "device net1 (virtio-net-pci, PCI 1af4:1000, bus=pci.0,addr=05.0)". Caller frees. */
 static char *describe(const struct qmp_device *device)
 {
-	_autofree_ char *type = device->type
-					? str_dup(device->type)
-					: str_printf("PCI %04x:%04x, of -nic, -vga or the board",
-						     device->pci_id >> 16, device->pci_id & 0xffff);
+	struct buf b = {0};
 
-	return str_printf("device%s%s (%s%s%s)", device->id ? " " : "",
-			  device->id ? device->id : "", type, *device->where ? ", " : "",
-			  device->where);
+	buf_printf(&b, "device%s%s (%s", device->id ? " " : "", device->id ? device->id : "",
+		   device->type ? device->type : "of -nic, -vga or the board");
+	if (device->pci_id)
+		buf_printf(&b, ", PCI %04x:%04x", device->pci_id >> 16, device->pci_id & 0xffff);
+	buf_printf(&b, "%s%s)", *device->where ? ", " : "", device->where);
+	return b.data;
 }
 
 /* What to write on a command line for it. Caller frees. */
@@ -226,9 +228,11 @@ static void compare_drives(struct migration *m, const struct qmp_drive *src,
 			     "there (blockdev-change-medium), or eject it here",
 			     qmp_drive_name(src), src->url ? src->url : "a medium", m->dst.name);
 	else if (dst->inserted)
-		problems_add(&m->problems,
-			     "drive %s: is empty here, but holds %s on %s; eject it there",
-			     qmp_drive_name(src), dst->url ? dst->url : "a medium", m->dst.name);
+		problems_add(
+			&m->problems,
+			"drive %s: is empty here, but holds %s on %s; start its QEMU without that "
+			"medium, or eject it there",
+			qmp_drive_name(src), dst->url ? dst->url : "a medium", m->dst.name);
 }
 
 void look_at_media(struct migration *m)

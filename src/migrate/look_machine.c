@@ -85,8 +85,8 @@ static bool has_cpu(const struct qmp_machine *machine, const struct qmp_cpu *cpu
 	return false;
 }
 
-/* With as many CPUs in other places the destination dies of an unknown instance of "apic", or
- * the guest finds another topology. */
+/* With as many CPUs in other places the destination dies of an unknown instance of "cpu_common"
+ * (7.2) or "apic" (11.1), or QEMU notices nothing and the guest finds another topology. */
 static void compare_places(struct migration *m, const struct qmp_machine *src,
 			   const struct qmp_machine *dst)
 {

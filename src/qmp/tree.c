@@ -498,7 +498,7 @@ void qmp_tree_deinit(struct qmp_tree *tree)
 
 bool qmp_device_same(const struct qmp_device *a, const struct qmp_device *b)
 {
-	if (!str_eq(a->place, b->place))
+	if (!str_eq(a->place, b->place) || (a->pci_id && b->pci_id && a->pci_id != b->pci_id))
 		return false;
 	return a->type && b->type ? str_eq(a->type, b->type) : a->pci_id == b->pci_id;
 }
