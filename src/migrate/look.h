@@ -31,7 +31,7 @@ void look_at_migration_settings(struct migration *m, struct side *side);
 bool look_at_machine(struct migration *m);
 
 /* Objects to each device that the destination's QEMU lacks, has too many, or has as another or
- * elsewhere. */
+ * elsewhere. It needs both monitors, so by hand it is not looked at. */
 void look_at_devices(struct migration *m);
 
 /* Objects to a medium or a read-only image of one side alone, or of another size. */

@@ -1,8 +1,10 @@
 /* How the tree is asked for: the devices of -device, -drive if=virtio and device_add are the
  * children of two QOM containers; each tells its bus (parent_bus), the bus its type, and that
  * which properties place a device on it. QEMU has put the value that it chose itself into
- * them by then. All questions of one kind are sent before the first answer is taken, and each
- * is short: the guest does not stand still for any of them (seen: see the end).
+ * them by then. Many questions are under way at a time. query-qmp-schema or a walk through all
+ * properties would be fewer, but each of these is short: 35 devices take 0.1 s and 200 take
+ * 0.6 s (7.2, KVM, two busy cores, 0.7 ms a question), in which the guest beats as when nobody
+ * asks: gaps of 4 to 11 ms, twice 20 and 38, idle 2 to 18, query-qmp-schema 21 to 80.
  *
  * A place is put together from the top: the bus of the board by its name, then the address on
  * it, then the address on the bus of that device, and so on. So it has no id in it, nor the
@@ -15,13 +17,14 @@
  * query-pci, with its PCI ids, which are the guest's own view of it.
  *
  * Not compared:
- * - the port of a USB device: QEMU tells it only where the user gave one;
+ * - the port of a USB device, of which QEMU dies, too ("0000:00:01.2/1/usb-ptr"): it tells it
+ *   only where the user gave one;
  * - the bus of an NVMe namespace: it is the controller's in 7.2 and the subsystem's in 10.0;
  * - built-in PCI devices behind bridges: query-pci shows them only once a firmware ran;
  * - CPUs, which machine.c sees, whoever made them; and `loader`, no device of the guest.
  *
- * Seen equal, with the machine types 5.2 and 7.2 of pc and q35, some 80 devices of 45 types:
- * 7.2 and 7.2, 5.2 and 7.2, 7.2 and 10.0, 7.2 and 11.1, 10.0 and 11.1.
+ * Seen equal, with the machine types 5.2 and 7.2 of pc and q35, 50 devices of 40 types, with and
+ * without -nodefaults: 7.2 and 7.2, 5.2 and 7.2, 7.2 and 10.0, 7.2 and 11.1, 10.0 and 11.1.
  */
 #include "qmp/tree.h"
 
@@ -37,6 +40,9 @@
 #define DEPTH_MAX 16
 
 #define ADDRESS_MAX 3
+
+/* As many questions are under way at a time; qmp.c has a limit for all of them. */
+#define BATCH 64
 
 /* What places a device on a bus of this type. */
 struct bus_type {
@@ -100,9 +106,9 @@ static struct qmp_request *send_get(struct qmp *qmp, const char *path, const cha
 }
 
 /* All are sent before an answer is taken. QEMU's refusal of one is no error. */
-static int ask_all(struct qmp *qmp, struct question *list, size_t count, struct err *err)
+static int ask_batch(struct qmp *qmp, struct question *list, size_t count, struct err *err)
 {
-	struct qmp_request **requests = mem_zalloc(count + 1, sizeof(struct qmp_request *));
+	struct qmp_request *requests[BATCH];
 	int ret = 0;
 
 	for (size_t i = 0; i < count; i++)
@@ -113,8 +119,18 @@ static int ask_all(struct qmp *qmp, struct question *list, size_t count, struct 
 		else if (qmp_take(requests[i], &list[i].answer, err) < 0 && err->kind != ERR_QMP)
 			ret = -1;
 	}
-	free(requests);
 	return ret;
+}
+
+static int ask_all(struct qmp *qmp, struct question *list, size_t count, struct err *err)
+{
+	for (size_t done = 0; done < count; done += BATCH) {
+		size_t left = count - done;
+
+		if (ask_batch(qmp, list + done, left < BATCH ? left : BATCH, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static void questions_free(struct question *list, size_t count)

@@ -612,6 +612,19 @@ START_TEST(of_many_differences_some_are_named)
 }
 END_TEST
 
+START_TEST(hundreds_of_devices_are_compared)
+{
+	begin_devices();
+	for (int i = 0; i < 700; i++) {
+		_autofree_ char *path = str_printf("/machine/peripheral/usb%d", i);
+
+		fake_qemu_add(&f.src, path, "{\"type\": \"usb-kbd\"}");
+		fake_qemu_add(&f.dst, path, "{\"type\": \"usb-kbd\"}");
+	}
+	accepted();
+}
+END_TEST
+
 START_TEST(a_flood_of_devices_is_an_error)
 {
 	json_t *list = json_array();
@@ -953,6 +966,7 @@ int main(void)
 		cpus_are_no_devices_here,
 		devices_that_are_not_told_are_not_missed,
 		of_many_differences_some_are_named,
+		hundreds_of_devices_are_compared,
 		a_flood_of_devices_is_an_error,
 		a_circle_of_buses_comes_to_an_end,
 		a_medium_of_one_side_alone_is_refused,
