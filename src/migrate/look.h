@@ -26,8 +26,16 @@ void look_at_identity(struct migration *m);
 /* Migration capabilities and parameters of one side that do not go with ours. */
 void look_at_migration_settings(struct migration *m, struct side *side);
 
-/* Objects when the destination's QEMU is another machine than the source's. */
-void look_at_machine(struct migration *m);
+/* Objects when the destination's QEMU is another machine than the source's. False when it is of
+ * another type altogether: then its devices need no look. */
+bool look_at_machine(struct migration *m);
+
+/* Objects to each device that the destination's QEMU lacks, has too many, or has as another or
+ * elsewhere. It needs both monitors, so by hand it is not looked at. */
+void look_at_devices(struct migration *m);
+
+/* Objects to a medium or a read-only image of one side alone, or of another size. */
+void look_at_media(struct migration *m);
 
 /* Decides how the disks go over, by what is known of the two QEMUs so far; objects when there is
  * no way at all. */

@@ -181,8 +181,10 @@ static int look_at_qemu(struct migration *m, struct err *err)
 	look_at_state(m);
 	look_at_identity(m);
 	look_at_migration_settings(m, &m->dst);
+	if (m->src.qmp && look_at_machine(m))
+		look_at_devices(m);
 	if (m->src.qmp)
-		look_at_machine(m);
+		look_at_media(m);
 	look_at_exports(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		pair(m, &m->disks.list[i]);

@@ -70,17 +70,66 @@ static void compare_memory(struct migration *m, const char *what, uint64_t src, 
 			     str_size(a, sizeof(a), src));
 }
 
-void look_at_machine(struct migration *m)
+static bool may_be_same(int a, int b)
+{
+	return a < 0 || b < 0 || a == b;
+}
+
+static bool has_cpu(const struct qmp_machine *machine, const struct qmp_cpu *cpu)
+{
+	for (size_t i = 0; i < machine->cpus && i < QMP_CPUS_MAX; i++)
+		if (may_be_same(machine->cpu[i].socket, cpu->socket) &&
+		    may_be_same(machine->cpu[i].core, cpu->core) &&
+		    may_be_same(machine->cpu[i].thread, cpu->thread))
+			return true;
+	return false;
+}
+
+/* With as many CPUs in other places the destination dies of an unknown instance of "cpu_common"
+ * (7.2) or "apic" (11.1), or QEMU notices nothing and the guest finds another topology. */
+static void compare_places(struct migration *m, const struct qmp_machine *src,
+			   const struct qmp_machine *dst)
+{
+	for (size_t i = 0; i < src->cpus && i < QMP_CPUS_MAX; i++) {
+		const struct qmp_cpu *cpu = &src->cpu[i];
+
+		if (has_cpu(dst, cpu))
+			continue;
+		problems_add(&m->problems,
+			     "%s: its QEMU has no CPU in the place of the source's with "
+			     "socket-id=%d,core-id=%d,thread-id=%d; start it with the same -smp, "
+			     "and -device for a CPU plugged in since",
+			     m->dst.name, cpu->socket, cpu->core, cpu->thread);
+		return;
+	}
+}
+
+static void compare_cpus(struct migration *m, const struct qmp_machine *src,
+			 const struct qmp_machine *dst)
+{
+	if (!src->cpus || !dst->cpus)
+		return;
+	if (src->cpus != dst->cpus)
+		problems_add(&m->problems,
+			     "%s: its QEMU has %u CPUs, the source's %u; start it with the same",
+			     m->dst.name, dst->cpus, src->cpus);
+	else
+		compare_places(m, src, dst);
+}
+
+bool look_at_machine(struct migration *m)
 {
 	struct qmp_machine src, dst;
 	struct err err;
+	bool same_type;
 
 	if (qmp_machine_query(m->src.qmp, &src, &err) < 0 ||
 	    qmp_machine_query(m->dst.qmp, &dst, &err) < 0) {
 		problems_add(&m->problems, "%s", err.text);
-		return;
+		return false;
 	}
-	if (src.type[0] && dst.type[0] && !str_eq(src.type, dst.type))
+	same_type = !src.type[0] || !dst.type[0] || str_eq(src.type, dst.type);
+	if (!same_type)
 		problems_add(
 			&m->problems,
 			"%s: its QEMU is another machine (%s) than the source's (%s); start it "
@@ -91,8 +140,6 @@ void look_at_machine(struct migration *m)
 		compare_memory(m, "size of memory", src.memory, dst.memory);
 		compare_memory(m, "size of plugged memory", src.plugged_memory, dst.plugged_memory);
 	}
-	if (src.cpus && dst.cpus && src.cpus != dst.cpus)
-		problems_add(&m->problems,
-			     "%s: its QEMU has %u CPUs, the source's %u; start it with the same",
-			     m->dst.name, dst.cpus, src.cpus);
+	compare_cpus(m, &src, &dst);
+	return same_type;
 }

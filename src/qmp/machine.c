@@ -12,6 +12,25 @@ static int ask(struct qmp *qmp, const char *command, json_t *args, json_t **answ
 	return qmp_call(qmp, command, args, answer, err) < 0 && err->kind != ERR_QMP ? -1 : 0;
 }
 
+static int id_of(const json_t *props, const char *key)
+{
+	json_t *id = json_object_get(props, key);
+
+	return json_is_integer(id) ? (int)json_integer_value(id) : -1;
+}
+
+static void parse_cpus(struct qmp_machine *machine, const json_t *list)
+{
+	machine->cpus = (unsigned)json_array_size(list);
+	for (size_t i = 0; i < machine->cpus && i < QMP_CPUS_MAX; i++) {
+		const json_t *props = json_object_get(json_array_get(list, i), "props");
+
+		machine->cpu[i] = (struct qmp_cpu){.socket = id_of(props, "socket-id"),
+						   .core = id_of(props, "core-id"),
+						   .thread = id_of(props, "thread-id")};
+	}
+}
+
 int qmp_machine_query(struct qmp *qmp, struct qmp_machine *machine, struct err *err)
 {
 	_cleanup_json_ json_t *type = NULL;
@@ -29,6 +48,6 @@ int qmp_machine_query(struct qmp *qmp, struct qmp_machine *machine, struct err *
 	str_sanitize(machine->type);
 	machine->memory = qmp_u64(memory, "base-memory");
 	machine->plugged_memory = qmp_u64(memory, "plugged-memory");
-	machine->cpus = (unsigned)json_array_size(cpus);
+	parse_cpus(machine, cpus);
 	return 0;
 }

@@ -236,9 +236,13 @@ def locked(path):
 
 
 class AnotherMachine(FaultTest):
-    def test_a_device_that_the_destination_lacks(self):
-        """QEMU notices when it loads the guest, and the destination ends of it."""
-        move = self.prepare(Guest(rate=300, sectors=127, src_extra=["-device", "virtio-rng-pci"]))
+    def test_a_device_with_other_properties(self):
+        """Alike from outside. QEMU notices when it loads the guest (from the PCI config space),
+        and the destination ends of it."""
+        serial = "virtio-serial-pci,id=ports"
+        move = self.prepare(Guest(rate=300, sectors=127,
+                                  src_extra=["-device", serial + ",vectors=7"],
+                                  dst_extra=["-device", serial]))
         done = self.vmferry(*self.arguments("migrate", move), check=False)
         self.assertEqual(done.returncode, FAILED, done.stderr)
         self.assertIn("hostb: its QEMU could not take the guest in", done.stderr)

@@ -120,13 +120,20 @@ static void query_block(struct fake *f, json_t *args, void *arg)
 	(void)args;
 	for (int i = 0; i < FAKE_DRIVES_MAX && q->drives[i].device; i++)
 		json_array_append_new(list, drive_json(&q->drives[i]));
+	json_array_append(list, q->more_drive);
 	fake_answer(f, list);
 }
 
 static void qom_get(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
+	json_t *known = json_object_get(json_object_get(q->qom, member(args, "path")),
+					member(args, "property"));
 
+	if (known) {
+		fake_answer(f, json_incref(known));
+		return;
+	}
 	if (q->machine && is(member(args, "path"), "/machine")) {
 		fake_answer(f, json_string(q->machine));
 		return;
@@ -368,18 +375,37 @@ static void object_add(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, NULL);
 }
 
+static json_t *child_json(const char *name, const char *type)
+{
+	return json_pack("{s:s, s:o}", "name", name, "type", json_sprintf("child<%s>", type));
+}
+
 static void qom_list(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
 	json_t *list = json_array(), *value;
-	const char *id;
+	const char *parent = member(args, "path"), *name;
 
-	(void)args;
-	json_object_foreach (q->objects, id, value) {
-		json_array_append_new(list,
-				      json_pack("{s:s, s:s}", "name", id, "type", "child<x>"));
+	json_object_foreach (q->objects, name, value) {
+		if (is(parent, "/objects"))
+			json_array_append_new(list, child_json(name, "x"));
+	}
+	json_object_foreach (q->qom, name, value) {
+		const char *slash = strrchr(name, '/');
+
+		if (strlen(parent) == (size_t)(slash - name) && str_starts(name, parent))
+			json_array_append_new(list, child_json(slash + 1, member(value, "type")));
 	}
 	fake_answer(f, list);
+}
+
+void fake_qemu_add(struct fake_qemu *q, const char *path, const char *properties)
+{
+	json_error_t error;
+	json_t *object = json_loads(properties, 0, &error);
+
+	ck_assert_msg(object != NULL, "%s: %s", properties, error.text);
+	json_object_set_new(q->qom, path, object);
 }
 
 /* --- descriptors --- */
@@ -783,6 +809,7 @@ void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination)
 		.ram_fd = -1,
 		.fds = json_object(),
 		.objects = json_object(),
+		.qom = json_object(),
 		.fake = fake_new(loop, destination ? "destination" : "source"),
 		.jobs = json_object(),
 		.nodes = json_object(),
@@ -839,6 +866,8 @@ void fake_qemu_deinit(struct fake_qemu *q)
 	json_decref(q->nodes);
 	json_decref(q->fds);
 	json_decref(q->objects);
+	json_decref(q->qom);
+	json_decref(q->more_drive);
 	json_decref(q->exports);
 	json_decref(q->at_start);
 }

@@ -28,6 +28,7 @@ struct fake_qemu {
 	struct fake *fake;
 	struct fake_qemu *peer;
 	struct fake_drive drives[FAKE_DRIVES_MAX];
+	json_t *more_drive; /* one more entry of query-block, as it is; or NULL */
 
 	const char *machine; /* QOM type; NULL: not told */
 	const char *state;   /* RunState */
@@ -44,6 +45,7 @@ struct fake_qemu {
 	json_t *nodes;         /* node made by blockdev-add -> job using it, or "" */
 	json_t *exports;       /* id -> node */
 	json_t *objects;       /* made by object-add: id -> null */
+	json_t *qom;           /* QOM path -> properties, of devices and buses */
 	json_t *fds;           /* names of descriptors it was given and has not used -> null */
 	int nbd_fd;            /* listens for real; -1: no NBD server */
 	int ram_fd;            /* the same for RAM */
@@ -56,6 +58,9 @@ struct fake_qemu {
 void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination);
 void fake_qemu_pair(struct fake_qemu *src, struct fake_qemu *dst);
 void fake_qemu_deinit(struct fake_qemu *q);
+
+/* Gives it a device or a bus: at @path, with @properties as JSON. "type" is one of them. */
+void fake_qemu_add(struct fake_qemu *q, const char *path, const char *properties);
 
 /* Takes a command or a migration capability away. */
 void fake_qemu_cannot(struct fake_qemu *q, const char *name);

@@ -397,8 +397,8 @@ static void refuse_each(bool start, bool dst)
 		end();
 	}
 	/* Only where it does not matter: qom-get of a drive, the three questions about the
-	 * machine, what `tidy` takes back. */
-	ck_assert_uint_le(moved, 8);
+	 * machine, the four about its devices, what `tidy` takes back. */
+	ck_assert_uint_le(moved, 12);
 }
 
 START_TEST(each_command_refused_by_the_source_is_undone)

@@ -14,10 +14,10 @@ static void only_asked(void)
 	for (size_t i = 0; i < fake_calls_count; i++) {
 		const char *command = fake_calls[i].command;
 
-		ck_assert_msg(str_starts(command, "query-") || str_eq(command, "qom-get") ||
-				      str_eq(command, "qmp_capabilities"),
-			      "check has sent %s to the %s", command,
-			      fake_name(fake_calls[i].fake));
+		ck_assert_msg(
+			str_starts(command, "query-") || str_eq(command, "qom-get") ||
+				str_eq(command, "qom-list") || str_eq(command, "qmp_capabilities"),
+			"check has sent %s to the %s", command, fake_name(fake_calls[i].fake));
 	}
 	ck_assert_ptr_null(fake_qemu_changed(&f.src));
 	ck_assert_ptr_null(fake_qemu_changed(&f.dst));
@@ -420,6 +420,278 @@ START_TEST(another_machine_is_refused)
 }
 END_TEST
 
+START_TEST(cpus_in_other_places_are_refused)
+{
+	static const char here[] =
+		"[{\"props\": {\"socket-id\": 0, \"core-id\": 0, \"thread-id\": 0}}, "
+		"{\"props\": {\"socket-id\": 0, \"core-id\": 2, \"thread-id\": 0}}]";
+
+	fake_move_begin(&f);
+	fake_reply(f.src.fake, "query-cpus-fast", here);
+	fake_reply(f.dst.fake, "query-cpus-fast",
+		   "[{\"props\": {\"socket-id\": 0, \"core-id\": 0, \"thread-id\": 0}}, "
+		   "{\"props\": {\"socket-id\": 0, \"core-id\": 1, \"thread-id\": 0}}]");
+	refused_for("no CPU in the place of the source's with socket-id=0,core-id=2,thread-id=0");
+	fake_move_begin(&f);
+	fake_reply(f.src.fake, "query-cpus-fast", here);
+	fake_reply(f.dst.fake, "query-cpus-fast", "[{}, {\"props\": 5}]");
+	accepted();
+}
+END_TEST
+
+/* --- devices --- */
+
+#define PCI_BUS "/machine/i440fx/pci.0"
+#define ON_PCI(type, devfn)                                                                        \
+	"{\"type\": \"" type "\", \"parent_bus\": \"" PCI_BUS "\", \"addr\": " devfn "}"
+#define ON_SCSI(bus, id)                                                                           \
+	"{\"type\": \"scsi-hd\", \"parent_bus\": \"" bus "\", \"channel\": 0, \"scsi-id\": " id    \
+	", \"lun\": 0}"
+
+/* Two QEMUs with the same devices, called and counted differently. */
+static void begin_devices(void)
+{
+	fake_move_begin(&f);
+	for (int dst = 0; dst < 2; dst++) {
+		struct fake_qemu *q = dst ? &f.dst : &f.src;
+		const char *bus = dst ? "/machine/peripheral-anon/device[1]/virtio-backend/scsi.0"
+				      : "/machine/peripheral/scsi0/virtio-backend/scsi0.0";
+
+		fake_qemu_add(q, PCI_BUS, "{\"type\": \"PCI\"}");
+		fake_qemu_add(q, bus, "{\"type\": \"SCSI\"}");
+		fake_qemu_add(
+			q, dst ? "/machine/peripheral-anon/device[1]" : "/machine/peripheral/scsi0",
+			ON_PCI("virtio-scsi-pci", "32"));
+		fake_qemu_add(q, "/machine/peripheral/sd0", ON_SCSI("", "1"));
+		json_object_set_new(json_object_get(q->qom, "/machine/peripheral/sd0"),
+				    "parent_bus", json_string(bus));
+		fake_qemu_add(q, "/machine/peripheral-anon/device[0]",
+			      ON_PCI("virtio-rng-pci", "40"));
+	}
+}
+
+START_TEST(the_same_devices_by_other_names_are_accepted)
+{
+	begin_devices();
+	accepted();
+}
+END_TEST
+
+START_TEST(a_device_that_lacks_is_refused)
+{
+	begin_devices();
+	fake_qemu_add(&f.src, "/machine/peripheral/net1", ON_PCI("virtio-net-pci", "49"));
+	refused_for("destination: its QEMU lacks the device net1 (virtio-net-pci, "
+		    "bus=pci.0,addr=06.1), which the source has, plugged in since its start "
+		    "perhaps; start it with -device virtio-net-pci,id=net1,bus=pci.0,addr=06.1");
+	begin_devices();
+	fake_qemu_add(&f.src, "/machine/unattached/device[9]",
+		      "{\"type\": \"isa-serial\", \"iobase\": 760}");
+	refused_for("its QEMU lacks the device (isa-serial)");
+	begin_devices();
+	fake_qemu_add(&f.src, "/machine/peripheral/d0", "{\"type\": \"pc-dimm\", \"slot\": 3}");
+	refused_for("start it with -device pc-dimm,id=d0,slot=3");
+}
+END_TEST
+
+START_TEST(a_device_too_many_is_refused)
+{
+	begin_devices();
+	fake_qemu_add(&f.dst, "/machine/peripheral/tab", "{\"type\": \"usb-tablet\"}");
+	refused_for(
+		"destination: its QEMU has the device tab (usb-tablet), which the source lacks");
+}
+END_TEST
+
+START_TEST(a_device_in_another_place_is_refused)
+{
+	begin_devices();
+	fake_qemu_add(&f.dst, "/machine/peripheral-anon/device[0]", ON_PCI("virtio-rng-pci", "48"));
+	refused_for("has the device (virtio-rng-pci, bus=pci.0,addr=06.0) where the source has the "
+		    "device (virtio-rng-pci, bus=pci.0,addr=05.0)");
+	begin_devices();
+	json_object_set_new(json_object_get(f.dst.qom, "/machine/peripheral/sd0"), "scsi-id",
+			    json_integer(2));
+	refused_for("bus=scsi.0,channel=0,scsi-id=2,lun=0) where the source has the device sd0 "
+		    "(scsi-hd, bus=scsi0.0,channel=0,scsi-id=1,lun=0)");
+}
+END_TEST
+
+/* The disks on a controller that is elsewhere are not told. */
+START_TEST(what_hangs_on_a_device_elsewhere_goes_without_saying)
+{
+	begin_devices();
+	fake_qemu_add(&f.dst, "/machine/peripheral-anon/device[1]",
+		      ON_PCI("virtio-scsi-pci", "80"));
+	fake_qemu_add(&f.dst, "/machine/peripheral/scsi0", ON_PCI("virtio-scsi-pci", "80"));
+	json_object_del(f.dst.qom, "/machine/peripheral-anon/device[1]");
+	json_object_set_new(json_object_get(f.dst.qom, "/machine/peripheral/sd0"), "parent_bus",
+			    json_string("/machine/peripheral/scsi0/virtio-backend/scsi0.0"));
+	fake_qemu_add(&f.dst, "/machine/peripheral/scsi0/virtio-backend/scsi0.0",
+		      "{\"type\": \"SCSI\"}");
+	refused_for("has the device scsi0 (virtio-scsi-pci, bus=pci.0,addr=0a.0) where");
+}
+END_TEST
+
+START_TEST(a_device_of_another_type_is_refused)
+{
+	begin_devices();
+	fake_qemu_add(&f.dst, "/machine/peripheral-anon/device[0]", ON_PCI("e1000", "40"));
+	refused_for("has the device (e1000, bus=pci.0,addr=05.0) where the source has the device "
+		    "(virtio-rng-pci, bus=pci.0,addr=05.0)");
+}
+END_TEST
+
+#define FUNCTION(slot, device)                                                                     \
+	"[{\"bus\": 0, \"devices\": [{\"bus\": 0, \"slot\": " slot ", \"function\": 0, "           \
+	"\"id\": {\"vendor\": 32902, \"device\": " device "}}]}]"
+
+START_TEST(what_is_built_in_is_compared_by_its_pci_ids)
+{
+	begin_devices();
+	fake_reply(f.src.fake, "query-pci", FUNCTION("3", "4110"));
+	fake_reply(f.dst.fake, "query-pci", FUNCTION("3", "4110"));
+	accepted();
+	begin_devices();
+	fake_reply(f.src.fake, "query-pci", FUNCTION("3", "4110"));
+	fake_reply(f.dst.fake, "query-pci", FUNCTION("3", "4111"));
+	refused_for("PCI 8086:100f, addr=03.0) where the source has the device (of -nic, -vga or "
+		    "the board, PCI 8086:100e, addr=03.0)");
+	begin_devices();
+	fake_reply(f.src.fake, "query-pci", FUNCTION("3", "4110"));
+	fake_reply(f.dst.fake, "query-pci", FUNCTION("6", "4110"));
+	fake_qemu_add(&f.src, "/machine/peripheral/net1", ON_PCI("e1000", "48"));
+	refused(2);
+	ck_assert_listed(&f.m->problems, "addr=03.0), which the source has");
+	ck_assert_listed(&f.m->problems, "where the source has the device net1 (e1000");
+	fake_move_end(&f);
+}
+END_TEST
+
+/* -nic on one side, -device on the other: the same for the guest. */
+START_TEST(a_device_of_its_own_stands_for_a_built_in_one)
+{
+	begin_devices();
+	fake_reply(f.src.fake, "query-pci", FUNCTION("6", "4110"));
+	fake_reply(f.dst.fake, "query-pci", FUNCTION("6", "4110"));
+	fake_qemu_add(&f.src, "/machine/peripheral/net1", ON_PCI("e1000", "48"));
+	accepted();
+}
+END_TEST
+
+START_TEST(cpus_are_no_devices_here)
+{
+	begin_devices();
+	fake_qemu_add(&f.src, "/machine/peripheral/cpu1", "{\"type\": \"host-x86_64-cpu\"}");
+	fake_qemu_add(&f.src, "/machine/peripheral-anon/device[7]", "{\"type\": \"loader\"}");
+	accepted();
+}
+END_TEST
+
+START_TEST(devices_that_are_not_told_are_not_missed)
+{
+	for (int dst = 0; dst < 2; dst++) {
+		begin_devices();
+		fake_qemu_cannot(dst ? &f.dst : &f.src, "qom-list");
+		accepted();
+	}
+}
+END_TEST
+
+START_TEST(of_many_differences_some_are_named)
+{
+	begin_devices();
+	for (int i = 0; i < 100; i++) {
+		_autofree_ char *path = str_printf("/machine/peripheral/usb%d", i);
+
+		fake_qemu_add(&f.src, path, "{\"type\": \"usb-kbd\"}");
+	}
+	refused(17);
+	ck_assert_listed(&f.m->problems, "84 more of its QEMU's devices differ");
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(hundreds_of_devices_are_compared)
+{
+	begin_devices();
+	for (int i = 0; i < 700; i++) {
+		_autofree_ char *path = str_printf("/machine/peripheral/usb%d", i);
+
+		fake_qemu_add(&f.src, path, "{\"type\": \"usb-kbd\"}");
+		fake_qemu_add(&f.dst, path, "{\"type\": \"usb-kbd\"}");
+	}
+	accepted();
+}
+END_TEST
+
+START_TEST(a_flood_of_devices_is_an_error)
+{
+	json_t *list = json_array();
+
+	begin_devices();
+	for (int i = 0; i < 2000; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s}", "name", "x", "type",
+						      "child<virtio-rng-pci>"));
+	fake_reply_json(f.dst.fake, "qom-list", list);
+	refused_for("destination: shows more than 1024 devices");
+}
+END_TEST
+
+/* A hostile peer's buses may lie on each other in a circle, and be of any shape. */
+START_TEST(a_circle_of_buses_comes_to_an_end)
+{
+	begin_devices();
+	fake_qemu_add(&f.dst, "/machine/peripheral/a",
+		      "{\"type\": \"x\", \"parent_bus\": \"/machine/peripheral/b/\"}");
+	fake_qemu_add(&f.dst, "/machine/peripheral/b",
+		      "{\"type\": \"x\", \"parent_bus\": \"/machine/peripheral/a/c.0\"}");
+	fake_qemu_add(&f.dst, "/machine/peripheral/sd0",
+		      "{\"type\": \"scsi-hd\", \"parent_bus\": 5, \"addr\": {}}");
+	fake_reply(f.dst.fake, "query-pci", "[5, {\"devices\": [5, {\"slot\": 77}, {}]}]");
+	refused(4);
+	fake_move_end(&f);
+}
+END_TEST
+
+/* --- media --- */
+
+START_TEST(a_medium_of_one_side_alone_is_refused)
+{
+	static const char cdrom[] =
+		"{\"device\": \"cd\", \"qdev\": \"/machine/q\", \"removable\": true%s}";
+	static const char iso[] =
+		", \"inserted\": {\"node-name\": \"n\", \"drv\": \"raw\", \"ro\": true, "
+		"\"image\": {\"filename\": \"/a.iso\", \"virtual-size\": %d}}";
+	static const struct {
+		int src, dst;
+		const char *words;
+	} cases[] = {
+		{1024, 0, "drive cd: holds /a.iso here, but is empty on destination"},
+		{0, 1024, "drive cd: is empty here, but holds /a.iso on destination"},
+		{1024, 2048, "drive cd: /a.iso on destination is another image (2.0 KiB) than the"},
+		{1024, 1024, NULL},
+		{0, 0, NULL},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		fake_move_begin(&f);
+		for (int dst = 0; dst < 2; dst++) {
+			struct fake_qemu *q = dst ? &f.dst : &f.src;
+			int size = dst ? cases[i].dst : cases[i].src;
+			_autofree_ char *medium = str_printf(iso, size);
+			_autofree_ char *entry = str_printf(cdrom, size ? medium : "");
+
+			q->more_drive = json_loads(entry, 0, NULL);
+		}
+		if (cases[i].words)
+			refused_for(cases[i].words);
+		else
+			accepted();
+	}
+}
+END_TEST
+
 START_TEST(another_machine_type_is_refused)
 {
 	fake_move_begin(&f);
@@ -682,6 +954,22 @@ int main(void)
 		a_relative_image_over_there_is_found,
 		a_passed_through_disk_is_refused,
 		another_machine_is_refused,
+		cpus_in_other_places_are_refused,
+		the_same_devices_by_other_names_are_accepted,
+		a_device_that_lacks_is_refused,
+		a_device_too_many_is_refused,
+		a_device_in_another_place_is_refused,
+		what_hangs_on_a_device_elsewhere_goes_without_saying,
+		a_device_of_another_type_is_refused,
+		what_is_built_in_is_compared_by_its_pci_ids,
+		a_device_of_its_own_stands_for_a_built_in_one,
+		cpus_are_no_devices_here,
+		devices_that_are_not_told_are_not_missed,
+		of_many_differences_some_are_named,
+		hundreds_of_devices_are_compared,
+		a_flood_of_devices_is_an_error,
+		a_circle_of_buses_comes_to_an_end,
+		a_medium_of_one_side_alone_is_refused,
 		another_machine_type_is_refused,
 		settings_of_one_side_alone_are_refused,
 		a_silent_source_is_refused,

@@ -10,6 +10,7 @@
 #include "qmp/drives.h"
 #include "qmp/machine.h"
 #include "qmp/migration.h"
+#include "qmp/tree.h"
 #include "unit.h"
 
 /* --- the schema --- */
@@ -233,6 +234,7 @@ static void begin(void)
 		"query-memory-size-summary",
 		"query-cpus-fast",
 		"blockdev-set-active",
+		"query-pci",
 	};
 	struct stream *stream;
 
@@ -241,6 +243,7 @@ static void begin(void)
 	for (size_t i = 0; i < COUNT_OF(commands); i++)
 		fake_call_fn(fake, commands[i], accept_all, NULL);
 	fake_call_fn(fake, "migrate-incoming", migrate_incoming, NULL);
+	fake_reply(fake, "qom-list", "[{\"name\": \"a\", \"type\": \"child<b>\"}]");
 	fake_reply(fake, "query-block", "[{\"device\": \"d\", \"qdev\": \"/machine/x\"}]");
 	stream = stream_unix(loop, fake_path(fake), 1000, &err);
 	qmp = qmp_open(loop, stream, "fake", NULL, 20000, 20000, &err);
@@ -353,6 +356,7 @@ static void say_everything(const struct qmp_caps *caps)
 {
 	struct qmp_drives drives;
 	struct qmp_machine machine;
+	struct qmp_tree tree;
 	struct qmp_caps unused;
 
 	say_block(caps);
@@ -371,7 +375,9 @@ static void say_everything(const struct qmp_caps *caps)
 	}
 	ck_assert_ok(qmp_machine_query(qmp, &machine, &err), &err);
 	ck_assert_ok(qmp_drives_query(qmp, &drives, &err), &err);
+	ck_assert_ok(qmp_tree_query(qmp, &tree, &err), &err);
 	ck_assert_ok(qmp_caps_query(qmp, &unused, &err), &err);
+	qmp_tree_deinit(&tree);
 	qmp_drives_deinit(&drives);
 }
 

@@ -26,7 +26,8 @@ nbd-server-start nbd-server-stop nbd-server-add block-export-add block-export-de
 block_resize blockdev-add blockdev-del blockdev-mirror drive-mirror block-job-set-speed
 block-job-change block-job-cancel job-dismiss migrate-set-capabilities
 migrate-set-parameters migrate-incoming migrate migrate_cancel migrate-continue
-getfd closefd query-memory-size-summary query-cpus-fast blockdev-set-active""".split()
+getfd closefd query-memory-size-summary query-cpus-fast blockdev-set-active
+qom-list query-pci""".split()
 BRANCHES = {"nbd", "raw", "inet", "fd", "mirror", "block-node"}
 KEEP_IMAGE = {"filename", "format", "virtual-size", "actual-size", "cluster-size",
               "format-specific", "backing-image"}
