@@ -5,7 +5,6 @@ import unittest
 
 from guest import MIB
 from rig import Disk, Guest
-from suites import newest_machine, qemu_of
 from test_faults import REFUSED, FaultTest
 
 NET = ["-netdev", "user,id=net"]
@@ -164,36 +163,6 @@ class Alike(FaultTest):
 
     def test_a_rich_pair_of_q35(self):
         self.accepted(machine="q35", extra=[*RICH, *PORTS, "-m", SLOTS])
-
-
-class Versions(FaultTest):
-    """The same command line for two QEMUs of different suites."""
-
-    def check(self, src, dst):
-        try:
-            qemus = [qemu_of(src), qemu_of(dst)]
-        except FileNotFoundError as lacking:
-            self.skipTest(str(lacking))
-        for machine, more in (("pc-i440fx", []), ("pc-q35", PORTS)):
-            with self.subTest(machine=machine):
-                self.doCleanups()
-                self.setUp()
-                self.accepted(qemus, machine, more)
-
-    def accepted(self, qemus, machine, more):
-        machine = newest_machine(*qemus).replace("pc-i440fx", machine)
-        move = self.prepare(Guest(qemu=qemus[0], dst_qemu=qemus[1], machine=machine, rate=0,
-                                  extra=[*RICH, *more, "-m", SLOTS]))
-        self.vmferry(*self.arguments("check", move))
-
-    def test_bullseye_to_bookworm(self):
-        self.check("bullseye", "bookworm")
-
-    def test_bookworm_to_trixie(self):
-        self.check("bookworm", "trixie")
-
-    def test_bookworm_to_trixie_backports(self):
-        self.check("bookworm", "trixie-backports")
 
 
 if __name__ == "__main__":
