@@ -143,6 +143,32 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 			m->dst.name, path, file->what);
 }
 
+/* QEMU takes a socket's path away from whoever listens there, and a file that two of one host
+ * write to is the source's, too. */
+static void look_for_owner(struct migration *m, const struct clone_file *file)
+{
+	struct file_info info;
+	struct stream *stream;
+
+	if (file->use == CLONE_FILE_READ || str_eq(file->path, m->opt->dst.socket) ||
+	    host_file_info(m->host, file->path, &info, NULL) < 0 || info.kind == FILE_ABSENT ||
+	    info.kind == FILE_DIRECTORY)
+		return;
+	if (look_is_same_host(m) && look_same_storage(m, file->src_path, file->path, NULL) == 1) {
+		problems_add(&m->problems,
+			     "%s: %s of %s is the source's own; name another place with --map",
+			     m->dst.name, file->path, file->what);
+		return;
+	}
+	stream = info.kind == FILE_OTHER ? host_unix_stream(m->host, file->path, NULL) : NULL;
+	if (stream)
+		problems_add(&m->problems,
+			     "%s: a program listens on %s already, where %s makes a socket; end "
+			     "it, or name another place with --map",
+			     m->dst.name, file->path, file->what);
+	stream_close(stream);
+}
+
 /* Its QEMU is to run as the same user; only root can see to that. */
 static void look_at_user(struct migration *m)
 {
@@ -170,8 +196,10 @@ void look_at_clone_over_there(struct migration *m)
 {
 	if (!m->process.argv || !m->host)
 		return;
-	for (size_t i = 0; i < m->clone.files_count; i++)
+	for (size_t i = 0; i < m->clone.files_count; i++) {
 		look_at_one_file(m, &m->clone.files[i]);
+		look_for_owner(m, &m->clone.files[i]);
+	}
 	look_at_user(m);
 }
 
@@ -189,11 +217,15 @@ int step_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 }
 
 /* By now its QEMU has ended and the files are removed, or it does that by itself when it sees the
- * connection gone. */
+ * connection gone. A QEMU that is left because it has the last of the guest lives on. */
 int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	int ret = m->guard ? guard_undo(m->guard, timeout_ms, err) : 0;
+	int ret = 0;
 
+	if (m->guard && m->dst_left)
+		ret = guard_release(m->guard, err);
+	else if (m->guard)
+		ret = guard_undo(m->guard, timeout_ms, err);
 	guard_close(m->guard);
 	m->guard = NULL;
 	return ret < 0 && err->kind != ERR_CLOSED ? -1 : 0;
@@ -220,17 +252,24 @@ static int give_files(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
+/* runuser stays as the parent of what it runs, and ends it when it is ended itself. */
+static const char as_user[] =
+	"u=$1; shift; command -v setpriv >/dev/null || exec runuser -u \"$u\" -- \"$@\"; "
+	"i=$(id -u \"$u\") && g=$(id -g \"$u\") && "
+	"exec setpriv --reuid \"$i\" --regid \"$g\" --init-groups -- \"$@\"";
+
 /* The words with which it is started; the list is the caller's to free, the words are not. */
 static const char **words_of(const struct migration *m)
 {
-	const char **words = mem_zalloc(m->clone.count + 5, sizeof(*words));
+	const char **words = mem_zalloc(m->clone.count + 6, sizeof(*words));
 	size_t n = 0;
 
 	if (m->as_other_user) {
-		words[n++] = "runuser";
-		words[n++] = "-u";
+		words[n++] = "sh";
+		words[n++] = "-c";
+		words[n++] = as_user;
+		words[n++] = "sh";
 		words[n++] = m->process.user;
-		words[n++] = "--";
 	}
 	words[n++] = m->process.program;
 	for (size_t i = 1; i < m->clone.count; i++)

@@ -72,7 +72,9 @@ static int ensure_host(struct migration *m, struct err *err)
 	return host_reopen(m->host, err);
 }
 
-/* Does any process over there have the file open? Asked where that QEMU has not obeyed a
+/* A guard that has lost us is about to remove it: it gets some time.
+ *
+ * Does any process over there have the file open? Asked where that QEMU has not obeyed a
  * `quit` of ours: it may have its monitor elsewhere than where we look for it. Only root sees
  * all processes, so what cannot be looked at counts. */
 #define IN_USE 10
@@ -82,10 +84,11 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 {
 	_autofree_ char *word = str_shell_quote(path);
 	_autofree_ char *command = str_printf(
+		"for n in %s; do [ ! -e %s ] || sleep 1; done; "
 		"for d in /proc/[0-9]*/fd; do if [ -d \"$d\" ] && [ ! -r \"$d\" ]; then exit %d; "
 		"fi; "
 		"for f in \"$d\"/*; do if [ \"$f\" -ef %s ]; then exit %d; fi; done; done; exit 0",
-		NOT_KNOWN, word, IN_USE);
+		m->guard ? "1 2 3 4 5" : "", word, NOT_KNOWN, word, IN_USE);
 	struct process_output output = {0};
 	int ret = host_command(m->host, command, timeout_ms, &output, err);
 
@@ -128,8 +131,23 @@ static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_m
 	return 0;
 }
 
+/* What the guard has removed, after the end of what used it. */
+static void leave_to_guard(struct migration *m, int64_t timeout_ms)
+{
+	struct err ignored;
+
+	if (!m->guard || m->dst_left || guard_undo(m->guard, timeout_ms, &ignored) < 0)
+		return;
+	m->started_dst = false;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		free(m->disks.list[i].made_path);
+		m->disks.list[i].made_path = NULL;
+	}
+}
+
 int undo_create(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	leave_to_guard(m, timeout_ms);
 	if (!any_created(m))
 		return 0;
 	if (m->started_dst)

@@ -12,7 +12,12 @@
  * The program gets a session of its own, so that no hangup of sshd reaches it, and a parent that
  * waits for its end, or ends it: first kindly, so that it removes its sockets, then by SIGKILL.
  * That parent is told until it has heard: dash (0.5.12) loses a signal that comes to a subshell
- * between its fork and its first command.
+ * between its fork and its first command. Until it knows whom to end it is deaf to that.
+ *
+ * A guard may outlive its move by hours, where the network went silently: until sshd sees that.
+ * Meanwhile the user may have removed its files and begun anew. So each file is known by its
+ * inode, which the guard holds open so that no other file gets its number: each level of orders()
+ * has one on descriptor 3, and those of the levels above out of the way.
  */
 #include "migrate/guard.h"
 
@@ -45,14 +50,17 @@ static const char script[] =
 	"say() { printf '%%s %%s\\n' \"$t\" \"$1\"; }\n"
 	"nap() { sleep $1 & z=$!; wait $z; }\n"
 	"stop() { kill $1; wait $1; }\n"
+	"id() { ls -di -- \"$1\" 2>/dev/null | { read -r n r; echo \"$n\"; }; }\n"
 	"undo() {\n"
 	"trap '' HUP TERM INT PIPE\n"
 	"if [ -n \"$w\" ]; then\n"
 	"(trap 'kill $z; exit' TERM; while kill -TERM $w; do nap 1; done) & x=$!\n"
 	"wait $w; stop $x; fi 2>/dev/null\n"
-	"for n in $made; do eval \"f=\\$f$n\"; rm -f -- \"$f\"; done\n"
+	"for n in $made; do eval \"f=\\$f$n; i=\\$i$n\"\n"
+	"[ \"$(id \"$f\")\" != \"$i\" ] || rm -f -- \"$f\"; done\n"
 	"say undone; exit 0; }\n"
 	"run() {\n"
+	"trap : TERM\n"
 	"if command -v setsid >/dev/null; then setsid \"$@\" </dev/null & else \"$@\" </dev/null & "
 	"fi\n"
 	"k=$!; x=\n"
@@ -62,16 +70,16 @@ static const char script[] =
 	"wait $k; s=$?\n"
 	"while kill -0 $k; do wait $k; s=$?; done 2>/dev/null\n"
 	"[ -z \"$x\" ] || stop $x 2>/dev/null; say \"ended $s\"; } 2>&1\n"
-	"trap undo HUP TERM INT PIPE\n"
-	"say ready\n"
-	"while read -r word arg; do case $word in\n"
-	"made) made=\"$made $arg\" ;;\n"
+	"orders() { while read -r word arg; do case $word in\n"
+	"made) eval \"f=\\$f$arg\"; eval \"i$arg=\\$(id \\\"\\$f\\\")\"; made=\"$made $arg\"\n"
+	"[ ! -r \"$f\" ] || orders 3<\"$f\" ;;\n"
 	"run) c=; while IFS= read -r l && [ \"$l\" != \"$t\" ]; do c=\"$c$l\n\"; done\n"
-	"eval \"run $c\" & w=$!; say started ;;\n"
-	"release) [ -z \"$w\" ] || kill -KILL \"$w\"; exit 0 ;;\n"
+	"eval \"run $c\" 3<&- & w=$!; say started ;;\n"
+	"release) trap '' HUP TERM INT PIPE; [ -z \"$w\" ] || kill -KILL \"$w\"; exit 0 ;;\n"
 	"undo) undo ;;\n"
-	"esac; done\n"
-	"undo";
+	"esac; done; undo; }\n"
+	"trap undo HUP TERM INT PIPE\n"
+	"say ready; orders";
 
 static void take_order(struct guard *g, const char *word)
 {

@@ -102,6 +102,7 @@ struct migration {
 			       */
 	bool source_lost;     /* its QEMU could not be asked any more at the end */
 	bool dst_obeyed;      /* it has ended because we told it to */
+	bool dst_left;        /* it holds the last of the guest, and is not ended */
 	bool dst_quit;        /* we have ended the destination's QEMU */
 	bool dst_unreachable; /* an undo could not reach it: the others need not try */
 	bool switched;        /* `cont` was sent to the destination: no way back */

@@ -137,7 +137,8 @@ int end_destination(struct migration *m, int64_t timeout_ms, struct err *err)
 	bool holds_all = str_eq(m->dst.migration_status, "completed");
 	bool obeyed = m->dst_obeyed;
 
-	if (holds_all && !source_has_guest(m))
+	m->dst_left = holds_all && !source_has_guest(m);
+	if (m->dst_left)
 		return err_set(
 			err, ERR_FAILED,
 			"%s: its QEMU holds the guest, complete and stopped, and the source's "

@@ -101,6 +101,9 @@ void ssh_channel_drain(struct ssh *ssh);
 
 /* --- stream.c --- */
 
+/* The session ends: the streams that have owners only say so from now on. */
+void ssh_stream_orphan(struct ssh *ssh);
+
 /* Writes what is waiting in the streams and calls their owners. */
 void ssh_stream_serve(struct ssh *ssh);
 

@@ -98,6 +98,7 @@ void ssh_close(struct ssh *ssh)
 {
 	if (!ssh)
 		return;
+	ssh_stream_orphan(ssh);
 	ssh_io_stop(ssh);
 	ssh_config_deinit(&ssh->config);
 	free(ssh->host);

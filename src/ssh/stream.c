@@ -17,7 +17,7 @@
 
 struct ssh_stream {
 	struct stream stream;
-	struct ssh *ssh;
+	struct ssh *ssh; /* NULL: it has ended before its stream */
 	struct ssh_stream *next;
 	LIBSSH2_CHANNEL *channel; /* NULL: closed by its owner */
 	char *path;
@@ -27,7 +27,7 @@ struct ssh_stream {
 
 static int stream_closed(const struct ssh_stream *s, struct err *err)
 {
-	if (s->ssh->closed)
+	if (s->ssh && s->ssh->closed)
 		return ssh_io_closed(s->ssh, err);
 	return err_set(err, ERR_CLOSED, "%s: the connection was closed", s->path);
 }
@@ -50,8 +50,11 @@ static int stream_failed(struct ssh_stream *s, int rc, struct err *err)
 static ssize_t ssh_stream_read(struct stream *stream, void *data, size_t len, struct err *err)
 {
 	struct ssh_stream *s = (struct ssh_stream *)stream;
-	ssize_t n = libssh2_channel_read_ex(s->channel, 0, data, len);
+	ssize_t n;
 
+	if (!s->ssh)
+		return stream_closed(s, err);
+	n = libssh2_channel_read_ex(s->channel, 0, data, len);
 	if (n > 0)
 		return n;
 	if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
@@ -88,7 +91,7 @@ static ssize_t ssh_stream_write(struct stream *stream, const void *data, size_t 
 {
 	struct ssh_stream *s = (struct ssh_stream *)stream;
 
-	if (s->ssh->closed || libssh2_channel_eof(s->channel))
+	if (!s->ssh || s->ssh->closed || libssh2_channel_eof(s->channel))
 		return stream_closed(s, err);
 	if (write_out(s, err) < 0)
 		return -1;
@@ -102,7 +105,7 @@ static ssize_t ssh_stream_write(struct stream *stream, const void *data, size_t 
 
 static bool may_write(const struct ssh_stream *s)
 {
-	return s->want_write && !s->out.len && ssh_io_writable(s->ssh);
+	return s->want_write && s->ssh && !s->out.len && ssh_io_writable(s->ssh);
 }
 
 static void ssh_stream_want_write(struct stream *stream, bool on)
@@ -112,6 +115,13 @@ static void ssh_stream_want_write(struct stream *stream, bool on)
 	s->want_write = on;
 	if (may_write(s))
 		ssh_io_kick(s->ssh);
+}
+
+static void free_stream(struct ssh_stream *s)
+{
+	buf_deinit(&s->out);
+	free(s->path);
+	free(s);
 }
 
 static void free_closed(struct ssh *ssh)
@@ -128,10 +138,24 @@ static void free_closed(struct ssh *ssh)
 			continue;
 		}
 		*p = s->next;
-		buf_deinit(&s->out);
-		free(s->path);
-		free(s);
+		free_stream(s);
 	}
+}
+
+void ssh_stream_orphan(struct ssh *ssh)
+{
+	struct ssh_stream *s, *next;
+
+	for (s = ssh->streams; s; s = next) {
+		next = s->next;
+		if (!s->channel) {
+			free_stream(s);
+			continue;
+		}
+		s->channel = NULL;
+		s->ssh = NULL;
+	}
+	ssh->streams = NULL;
 }
 
 /* What was written and has not left yet gets one try. */
@@ -139,6 +163,10 @@ static void ssh_stream_close(struct stream *stream)
 {
 	struct ssh_stream *s = (struct ssh_stream *)stream;
 
+	if (!s->ssh) {
+		free_stream(s);
+		return;
+	}
 	write_out(s, NULL);
 	ssh_channel_release(s->ssh, s->channel);
 	s->channel = NULL;

@@ -7,7 +7,7 @@ import unittest
 
 import hosts
 from rig import Disk, Guest
-from test_faults import FAILED, INTERRUPTED, REFUSED, FaultTest
+from test_faults import FAILED, HUMAN, INTERRUPTED, REFUSED, FaultTest
 
 WRITING = {"rate": 300, "sectors": 127}
 SOCKETS = [r"\.sock$", r"\.log$"]
@@ -75,6 +75,50 @@ class Clone(CloneTest):
         self.migrate(move, "--map", f"{move.guest.directory}={elsewhere}")
         self.assertTrue(os.path.exists(self.b.outside(f"{elsewhere}/disk0.img")))
         self.no_images(move)
+
+    def test_another_user(self):
+        """It is that user's over there, too, and nothing stays above it."""
+        guest = Guest(disks=[Disk(dst_image=False)], **WRITING)
+        give = f"chmod -R a+rwX {guest.directory}"
+        for host in (self.a, self.b):
+            host.shell("[ ! -e /dev/kvm ] || { mknod -m 666 /run/kvm c 10 232; "
+                       "mount --bind /run/kvm /dev/kvm; }")
+        guest.qemu = ["sh", "-c", f'{give}; exec setpriv --reuid 65534 --regid 65534 '
+                      '--clear-groups -- "$0" "$@"', self.qemu_path()]
+        move = self.prepare(guest, start_destination=False)
+        self.b.shell(give)
+        self.migrate(move)
+        move.attach_destination()
+        self.assertEqual(os.stat(f"/proc/{move.destination.process.pid}").st_uid, 65534)
+        hosts.wait_until(lambda: len([line for line in self.b.processes().values()
+                                      if "-incoming" in line]) == 1, "the guard goes")
+        move.check_moved()
+
+    def test_same_host(self):
+        move = self.prepare_clone(disks=[Disk(dst_image=False)])
+        other = f"{hosts.WORK}/other"
+        self.a.shell(f"mkdir {other}; cp {move.guest.directory}/guest.bin {other}")
+        said = self.vmferry("migrate", "--clone", "--disk", f"disk0={other}/disk0.img",
+                            move.source.qmp_sock, f"{other}/qmp.sock", check=False)
+        self.assertEqual(said.returncode, REFUSED, said.stderr)
+        for name in ("watch.sock", "status.sock", "beat.log"):
+            self.assertIn(f"{move.guest.directory}/{name} of -chardev is the source's own",
+                          said.stderr)
+        unchanged = move.guest.image(0)
+        self.vmferry("migrate", "--clone", "--keep-source", "--map",
+                     f"{move.guest.directory}={other}", move.source.qmp_sock, f"{other}/qmp.sock")
+        self.assertTrue(os.path.exists(self.a.outside(unchanged)))
+        self.assertTrue(os.path.exists(self.a.outside(f"{other}/disk0.img")))
+
+    def test_a_socket_that_somebody_has(self):
+        move = self.prepare_clone(disks=[Disk(dst_image=False)])
+        path = f"{move.guest.directory}/status.sock"
+        self.b.popen(["python3", "-c", "import socket, sys, signal; s = socket.socket("
+                      "socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); signal.pause()", path])
+        hosts.wait_until(lambda: path in self.b.unix_sockets(), "somebody listens")
+        done = self.migrate(move, check=False)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        self.assertIn(f"hostb: a program listens on {path} already", done.stderr)
 
     def test_it_lives_on_its_own(self):
         """Nothing of ours is left: no guard, no shell."""
@@ -211,6 +255,30 @@ class Bound(CloneTest):
                 self.assertTrue(self.no_qemu())
                 self.no_images(move)
                 move.check_stayed(allowed_litter=SOCKETS)
+
+    def test_source_ends_when_all_is_over_there(self):
+        """The last of the guest is the QEMU that we have started: it stays, with its files."""
+        move = self.prepare_clone()
+        process = self.halted_clone(move, "run")
+        move.source.kill()
+        self.goes_on(process, HUMAN)
+        move.attach_destination()
+        for number in range(2):
+            self.assertTrue(os.path.exists(self.b.outside(move.guest.image(number))))
+        move.destination.watch.command("cont")
+        move.destination.wait_for_beats()
+
+    def test_network_gone_silently(self):
+        move = self.prepare_clone()
+        process = self.halted_clone(move, "copy")
+        self.b.swallow_all()
+        self.goes_on(process, HUMAN)
+        self.assertEqual(move.source.watch.status(), "running")
+        self.cut_ssh()  # what sshd does, some day
+        hosts.wait_until(self.no_qemu, "the QEMU over there ends")
+        for number in range(2):
+            image = self.b.outside(move.guest.image(number))
+            hosts.wait_until(lambda: not os.path.exists(image), "its files go")
 
     def test_killed_after_the_point_of_no_return(self):
         move = self.prepare_clone()

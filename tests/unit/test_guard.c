@@ -128,6 +128,55 @@ START_TEST(a_lost_connection_ends_all_and_removes_what_was_made)
 }
 END_TEST
 
+static bool guards_are_gone(void *arg)
+{
+	const char *name = (const char *)arg + strlen("/tmp/vmferry guard ");
+	_autofree_ char *command =
+		str_printf("! grep -aqs '[%c]%s' /proc/[0-9]*/cmdline", *name, name + 1);
+	struct process_output output;
+	bool gone;
+
+	ck_assert_ok(host_command(host, command, PATIENCE_MS, &output, &err), &err);
+	gone = output.status == 0;
+	process_output_deinit(&output);
+	return gone;
+}
+
+/* The user has removed it, and begun anew, before the connection's end was seen. */
+START_TEST(a_file_of_another_move_stays)
+{
+	begin();
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_ok(guard_made(guard, i, &err), &err);
+	run_program();
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(unlink(files[i]), 0);
+	for (int i = 0; i < 2; i++)
+		touch(files[i]);
+	guard_close(guard);
+	guard = NULL;
+	ck_assert(holds(is_gone, files[2]));
+	ck_assert(holds(guards_are_gone, directory));
+	ck_assert(is_there(files[0]) && is_there(files[1]));
+	end();
+}
+END_TEST
+
+/* None of the files that the guard holds. */
+START_TEST(a_program_gets_no_descriptors)
+{
+	const char *argv[] = {"sh", "-c", "ls -l /proc/self/fd | grep -c '\\.img' >&2", NULL};
+
+	begin();
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_ok(guard_made(guard, i, &err), &err);
+	ck_assert_ok(guard_run(guard, "/", NULL, argv, &err), &err);
+	ck_assert(holds(has_ended, guard));
+	ck_assert_str_eq(guard_last_words(guard), "0");
+	end();
+}
+END_TEST
+
 START_TEST(a_released_program_lives)
 {
 	pid_t pid;
@@ -300,6 +349,8 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		a_lost_connection_ends_all_and_removes_what_was_made,
+		a_file_of_another_move_stays,
+		a_program_gets_no_descriptors,
 		a_released_program_lives,
 		an_undo_is_waited_for,
 		a_program_that_does_not_obey_is_killed,

@@ -173,6 +173,24 @@ START_TEST(many_streams_one_after_another)
 }
 END_TEST
 
+START_TEST(a_stream_may_outlive_its_session)
+{
+	struct stream *stream;
+	char byte = 'x';
+
+	start(NULL);
+	stream = ssh_unix_stream(ssh, server.echo, &err);
+	ck_assert_msg(stream != NULL, "%s", err.text);
+	ssh_close(ssh);
+	ssh = NULL;
+	ck_assert_int_lt(stream_write(stream, &byte, 1, &err), 0);
+	ck_assert_int_eq(err.kind, ERR_CLOSED);
+	ck_assert_int_lt(stream_read(stream, &byte, 1, &err), 0);
+	stream_want_write(stream, true);
+	stream_close(stream);
+}
+END_TEST
+
 START_TEST(stream_to_nobody)
 {
 	_autofree_ char *path = NULL;
@@ -319,6 +337,7 @@ int main(void)
 				      streams_and_requests_at_once,
 				      keys_are_exchanged_anew,
 				      many_streams_one_after_another,
+				      a_stream_may_outlive_its_session,
 				      stream_to_nobody,
 				      streams_are_not_allowed,
 				      stream_is_closed_by_its_service,
