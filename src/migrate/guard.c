@@ -176,9 +176,10 @@ static bool started_or_lost(void *arg)
 	return ((struct guard *)arg)->started || !((struct guard *)arg)->stream;
 }
 
-static bool undone_or_lost(void *arg)
+/* It says "undone" and ends; only then is nothing of it left. */
+static bool lost(void *arg)
 {
-	return ((struct guard *)arg)->undone || !((struct guard *)arg)->stream;
+	return !((struct guard *)arg)->stream;
 }
 
 static int await(struct guard *g, const char *what, bool (*done)(void *arg), const bool *came,
@@ -293,7 +294,7 @@ int guard_undo(struct guard *g, int64_t timeout_ms, struct err *err)
 	g->timeout_ms = timeout_ms;
 	if (send_text(g, "undo\n", err) < 0)
 		return -1;
-	return await(g, "the guard to end what it started", undone_or_lost, &g->undone, err);
+	return await(g, "the guard to end what it started", lost, &g->undone, err);
 }
 
 void guard_close(struct guard *g)

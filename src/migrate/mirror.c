@@ -221,7 +221,8 @@ static int refresh_jobs(struct migration *m, struct err *err)
 		if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
 			return -1;
 		disk->has_job = job.found;
-		disk->concluded = job.concluded;
+		/* Its event may have come right behind this answer, and been taken in before. */
+		disk->concluded = disk->concluded || job.concluded;
 	}
 	return 0;
 }

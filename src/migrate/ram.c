@@ -228,10 +228,14 @@ static int cancel(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_migration now;
 
+	/* An event that comes right behind the answer is taken in before it, and is newer. */
+	m->src.migration_status[0] = '\0';
 	if (qmp_migration_query(m->src.qmp, &now, err) < 0)
 		return -1;
-	snprintf(m->src.migration_status, sizeof(m->src.migration_status), "%s", now.status);
-	if (!qmp_migration_active(now.status))
+	if (!m->src.migration_status[0])
+		snprintf(m->src.migration_status, sizeof(m->src.migration_status), "%s",
+			 now.status);
+	if (!qmp_migration_active(m->src.migration_status))
 		return 0;
 	if (qmp_migrate_cancel(m->src.qmp, err) < 0)
 		return -1;
