@@ -67,6 +67,8 @@ static int ensure_host(struct migration *m, struct err *err)
 {
 	struct file_info info;
 
+	if (!m->host)
+		return err_set(err, ERR_FAILED, "%s: it cannot be reached", m->dst.name);
 	if (host_file_info(m->host, "/", &info, NULL) == 0)
 		return 0;
 	return host_reopen(m->host, err);
