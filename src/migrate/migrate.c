@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "migrate/handover.h"
 #include "migrate/look.h"
 #include "migrate/nbd.h"
 #include "migrate/step_functions.h"
@@ -19,6 +20,7 @@ struct migration *migration_new(struct loop *loop, const struct options *opt,
 	m->src.m = m->dst.m = m;
 	m->src.name = "source";
 	m->ram_fd = -1;
+	handover_new_id(m);
 	m->incremental = opt->incremental;
 	m->dst.name = opt->dst.host ? opt->dst.host : "destination";
 	return m;

@@ -137,6 +137,9 @@ int side_await(struct side *side, const char *what, int64_t timeout_ms,
 	       bool (*done)(struct migration *m), struct err *err);
 
 /* Tells what moves another way than usual, or not at all. */
+/* Puts on record what is known by now, on disk when this returns. */
+int migration_record(struct migration *m, struct err *err);
+
 void migration_tell_left_out(struct migration *m);
 void migration_tell_method(struct migration *m);
 
