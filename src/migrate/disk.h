@@ -34,7 +34,7 @@ struct disk {
 	char *storage; /* what the source's storage is, see look_at_storage(); NULL: not asked */
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
-	int nbd_fd;      /* our copy of the connection that the source's QEMU has, or -1 */
+	int nbd_fd; /* our copy of the connection that the source's QEMU has, or -1 */
 	/* The file that we make over there, see files.c. */
 	bool making;         /* it may be there under its temporary name */
 	uint64_t made_inode; /* of that file; 0: not known */
