@@ -233,12 +233,10 @@ int handover_read(struct migration *m, struct err *err)
 		return -1;
 	snprintf(m->guest.name, sizeof(m->guest.name), "%s", cookie->name ? cookie->name : "");
 	snprintf(m->guest.uuid, sizeof(m->guest.uuid), "%s", cookie->uuid);
-	/* A destination's QEMU can be used only once: an id of its own for each prepare is one for
-	 * each handing over, and none that another host has chosen. */
+	/* A destination's QEMU can be used only once: prepare keeps the id that was drawn for it,
+	 * which is one for each handing over, and none that another host has chosen. */
 	if (cookie->id && m->phase != PHASE_PREPARE)
 		snprintf(m->id, sizeof(m->id), "%s", cookie->id);
-	else
-		draw_id(m->id, sizeof(m->id));
 	m->in_stream = cookie->method == COOKIE_BLOCK;
 	m->incremental = cookie->incremental;
 	m->was_running = cookie->was_running;

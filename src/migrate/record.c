@@ -318,6 +318,7 @@ static void take_disk(struct migration *m, const struct record_disk *from, size_
 	disk->src_path = str_dup(from->src);
 	disk->fate = from->create ? DISK_CREATE : DISK_EXISTS;
 	disk->dst_size = from->dst_size;
+	disk->making = from->create && row >= step_row("create");
 	disk->made_inode = from->inode;
 	if (from->export)
 		snprintf(disk->export, sizeof(disk->export), "%s", from->export);
