@@ -84,6 +84,15 @@ class Recover(RecoverTest):
             self.assertIn("`cont`", said)
             self.assertEqual(move.source.watch.status(), "postmigrate")
 
+    def test_then_a_human_lets_it_run_on_the_source(self):
+        """As exit status 6 says; what was set and made there is taken back."""
+        move = self.killed("run/begun")
+        move.destination.kill()
+        self.recover(move, HUMAN)
+        move.source.watch.command("cont")
+        self.recover(move)
+        move.check_stayed()
+
     def test_migrate_recovers_first(self):
         move = self.killed("settings/acted")
         said = self.command("migrate", "-F", self.a.ssh_config, move.source.qmp_sock,
