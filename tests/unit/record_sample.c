@@ -2,88 +2,95 @@
 
 #include "base/str.h"
 
+/* The strings of a record are its own. */
+#define S(text) ((char[]){text})
+
 static struct record_disk disks[] = {
 	{
-		.name = "vd\"a",
-		.device = "virtio0",
-		.node = "#block101",
-		.qdev = "/machine/peripheral-anon/device[1]/virtio-backend",
-		.src = "/srv/100%/\xff\xfe\xc3\xa4\n.raw",
-		.dst = "/srv/\xc3.raw",
-		.export = "vmferry-vda",
+		.name = S("vd\"a"),
+		.device = S("virtio0"),
+		.node = S("#block101"),
+		.qdev = S("/machine/peripheral-anon/device[1]/virtio-backend"),
+		.src = S("/srv/100%/\xff\xfe\xc3\xa4\n.raw"),
+		.dst = S("/srv/\xc3.raw"),
+		.export = S("vmferry-vda"),
 		.size = INT64_MAX,
 		.dst_size = 1,
 		.create = true,
 		.inode = UINT64_MAX,
 	},
-	{.name = "second", .device = ""},
+	{.name = S("second"), .device = S("")},
+};
+
+static const struct record minimal = {
+	.id = S(SAMPLE_ID),
+	.source = S("/run/a.sock"),
+	.dst_socket = S("/run/b.sock"),
+	.step = S("look"),
+	.mirror = S("auto"),
+};
+
+static const struct record sample = {
+	.id = S(SAMPLE_ID),
+	.guest = S("guest \xc3\xa9 \x1b[31m"),
+	.uuid = S("5a0b3a1e-0000-4000-8000-0123456789ab"),
+	.begun = 1700000000,
+	.source = S("/run/a.sock\x80"),
+	.src_boot = S("11111111-2222-3333-4444-555555555555"),
+	.src_process = S("4711 123456"),
+	.dst_host = S("hostb"),
+	.dst_user = S("root"),
+	.dst_port = 2222,
+	.dst_socket = S("/run/b.sock"),
+	.dst_boot = S("66666666-2222-3333-4444-555555555555"),
+	.identity = S("/root/.ssh/id"),
+	.config = S("/root/.ssh/config"),
+	.known_hosts = S("/root/.ssh/known_hosts"),
+	.start = S("qemu -x '%25'\n\t\x01\x7f\xc2\x85\xed\xa0\x80 \\ \""),
+	.mirror = S("drive"),
+	.data_address = S("fe80::1%eth0"),
+	.clone = true,
+	.fast = true,
+	.incremental = true,
+	.keep_source = true,
+	.bandwidth = 1ull << 50,
+	.downtime_limit = 2000000,
+	.port_low = 49152,
+	.port_high = 65535,
+	.connect_ms = 1,
+	.answer_ms = 2,
+	.start_ms = 3,
+	.stall_ms = 4,
+	.switchover_ms = INT64_MAX,
+	.step = S("switchover"),
+	.state = RECORD_ENDED,
+	.since = 1700000001,
+	.outcome = RECORD_BACK,
+	.in_stream = true,
+	.was_running = true,
+	.started = true,
+	.incoming = true,
+	.migrating = true,
+	.switched = true,
+	.capabilities = UINT32_MAX,
+	.parameters = true,
+	.max_bandwidth = INT64_MAX,
+	.src_downtime_limit = 300,
+	.address = S("192.0.2.1"),
+	.nbd_port = 1,
+	.ram_port = 65535,
+	.disks = disks,
+	.disks_count = sizeof(disks) / sizeof(disks[0]),
 };
 
 struct record record_minimal(void)
 {
-	return (struct record){
-		.id = SAMPLE_ID,
-		.source = "/run/a.sock",
-		.dst_socket = "/run/b.sock",
-		.step = "look",
-		.mirror = "auto",
-	};
+	return minimal;
 }
 
 struct record record_sample(void)
 {
-	return (struct record){
-		.id = SAMPLE_ID,
-		.guest = "guest \xc3\xa9 \x1b[31m",
-		.uuid = "5a0b3a1e-0000-4000-8000-0123456789ab",
-		.begun = 1700000000,
-		.source = "/run/a.sock\x80",
-		.src_boot = "11111111-2222-3333-4444-555555555555",
-		.src_process = "4711 123456",
-		.dst_host = "hostb",
-		.dst_user = "root",
-		.dst_port = 2222,
-		.dst_socket = "/run/b.sock",
-		.dst_boot = "66666666-2222-3333-4444-555555555555",
-		.identity = "/root/.ssh/id",
-		.config = "/root/.ssh/config",
-		.known_hosts = "/root/.ssh/known_hosts",
-		.start = "qemu -x '%25'\n\t\x01\x7f\xc2\x85\xed\xa0\x80 \\ \"",
-		.mirror = "drive",
-		.data_address = "fe80::1%eth0",
-		.clone = true,
-		.fast = true,
-		.incremental = true,
-		.keep_source = true,
-		.bandwidth = 1ull << 50,
-		.downtime_limit = 2000000,
-		.port_low = 49152,
-		.port_high = 65535,
-		.connect_ms = 1,
-		.answer_ms = 2,
-		.start_ms = 3,
-		.stall_ms = 4,
-		.switchover_ms = INT64_MAX,
-		.step = "switchover",
-		.state = RECORD_ENDED,
-		.since = 1700000001,
-		.outcome = RECORD_BACK,
-		.in_stream = true,
-		.was_running = true,
-		.started = true,
-		.incoming = true,
-		.migrating = true,
-		.switched = true,
-		.capabilities = UINT32_MAX,
-		.parameters = true,
-		.max_bandwidth = INT64_MAX,
-		.src_downtime_limit = 300,
-		.address = "192.0.2.1",
-		.nbd_port = 1,
-		.ram_port = 65535,
-		.disks = disks,
-		.disks_count = sizeof(disks) / sizeof(disks[0]),
-	};
+	return sample;
 }
 
 static bool same_text(const char *a, const char *b)

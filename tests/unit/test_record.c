@@ -8,6 +8,9 @@
 #include "record_sample.h"
 #include "unit.h"
 
+/* The strings of a record are its own. */
+#define S(text) ((char[]){text})
+
 static struct err err;
 
 /* --- round trips --- */
@@ -69,9 +72,11 @@ START_TEST(most_disks_come_back)
 {
 	struct record record = record_minimal();
 	struct record_disk disks[RECORD_DISKS_MAX];
+	char name[] = "disk";
+	char path[] = "/srv/a";
 
 	for (size_t i = 0; i < COUNT_OF(disks); i++)
-		disks[i] = (struct record_disk){.name = "disk", .inode = i, .src = "/srv/a"};
+		disks[i] = (struct record_disk){.name = name, .inode = i, .src = path};
 	record.disks = disks;
 	record.disks_count = COUNT_OF(disks);
 	check_round_trip(&record);
@@ -108,18 +113,18 @@ START_TEST(what_could_not_be_read_is_not_written)
 	record.member = (value);                                                                   \
 	check_unwritten(&record, #member)
 	WITHOUT(id, NULL);
-	WITHOUT(id, "0123");
-	WITHOUT(id, "0123456789ABCDEF0123456789ABCDEF");
-	WITHOUT(source, "");
-	WITHOUT(source, "run/a.sock");
+	WITHOUT(id, S("0123"));
+	WITHOUT(id, S("0123456789ABCDEF0123456789ABCDEF"));
+	WITHOUT(source, S(""));
+	WITHOUT(source, S("run/a.sock"));
 	WITHOUT(dst_socket, NULL);
 	WITHOUT(step, NULL);
-	WITHOUT(step, "");
-	WITHOUT(mirror, "other");
-	WITHOUT(uuid, "a\nb");
-	WITHOUT(address, "\xff");
-	WITHOUT(src_process, "12");
-	WITHOUT(src_process, "12 x");
+	WITHOUT(step, S(""));
+	WITHOUT(mirror, S("other"));
+	WITHOUT(uuid, S("a\nb"));
+	WITHOUT(address, S("\xff"));
+	WITHOUT(src_process, S("12"));
+	WITHOUT(src_process, S("12 x"));
 	WITHOUT(dst_port, 65536);
 	WITHOUT(begun, -1);
 	WITHOUT(bandwidth, UINT64_MAX);
