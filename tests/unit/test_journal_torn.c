@@ -1,6 +1,8 @@
 /* What a crash leaves: the last whole record counts, and the next one is not harmed. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "journal_rig.h"
 #include "unit.h"
@@ -72,6 +74,43 @@ START_TEST(torn_tail_of_any_kind_is_no_record)
 		check_cut(&content, len, "\xff\x01{", 3);
 	}
 	check_cut(&content, content.len, hole, sizeof(hole) - 1);
+	rig_remove_all();
+}
+END_TEST
+
+static int written[2];
+
+static void write_on(struct journal *journal)
+{
+	for (int64_t since = 3;; since++) {
+		rig_append(journal, since, since % 8 == 0);
+		if (write(written[1], &since, sizeof(since)) != sizeof(since))
+			return;
+	}
+}
+
+START_TEST(killed_writer_leaves_what_it_has_written)
+{
+	srandom(3);
+	rig_set_up();
+	for (int i = 0; i < 50; i++) {
+		int64_t known = 2, found;
+
+		ck_assert_int_eq(pipe(written), 0);
+		rig_fork_child(write_on);
+		close(written[1]);
+		for (long n = random() % 200; n >= 0; n--)
+			ck_assert_int_eq(read(written[0], &known, sizeof(known)), sizeof(known));
+		kill(rig.child, SIGKILL);
+		while (read(written[0], &known, sizeof(known)) == sizeof(known))
+			; /* what it wrote until then */
+		rig_reap(0);
+		close(written[0]);
+		found = rig_last_since();
+		ck_assert_int_ge(found, known);
+		ck_assert_int_le(found, known + 1);
+		ck_assert_int_eq(unlink(rig.path), 0);
+	}
 	rig_remove_all();
 }
 END_TEST
@@ -149,6 +188,7 @@ int main(void)
 	const TTest *const tests[] = {
 		cut_anywhere_the_last_whole_record_counts,
 		torn_tail_of_any_kind_is_no_record,
+		killed_writer_leaves_what_it_has_written,
 		line_with_a_hole_is_no_record,
 		whole_line_that_is_no_record_is_an_error,
 		line_of_5_mib_is_an_error,
