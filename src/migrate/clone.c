@@ -208,10 +208,11 @@ void look_at_clone_over_there(struct migration *m)
 int step_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	char **files = mem_zalloc(m->disks.count + 1, sizeof(*files));
+	struct guard_patience patience = {.answer_ms = timeout_ms, .silence_s = GUARD_SILENCE_S};
 
 	for (size_t i = 0; i < m->disks.count; i++)
 		files[i] = m->disks.list[i].dst_path;
-	m->guard = guard_start(m->loop, m->host, files, m->disks.count, timeout_ms, err);
+	m->guard = guard_start(m->loop, m->host, files, m->disks.count, &patience, err);
 	free(files);
 	return m->guard ? 0 : -1;
 }
@@ -223,7 +224,7 @@ int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 	int ret = 0;
 
 	if (m->guard && m->dst_left)
-		ret = guard_release(m->guard, err);
+		ret = guard_release(m->guard, timeout_ms, err);
 	else if (m->guard)
 		ret = guard_undo(m->guard, timeout_ms, err);
 	guard_close(m->guard);

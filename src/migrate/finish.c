@@ -71,16 +71,15 @@ static int settle(struct migration *m, struct err *err)
 
 /* A paused guest's disks are taken now, if that QEMU can: else one that somebody holds would
  * show only at the user's own `cont`, with the source long gone. */
-static int hand_over_paused(struct migration *m, struct err *err)
+static int hand_over_paused(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_status status;
-
-	if (m->guard && guard_release(m->guard, err) < 0)
-		return -1;
 
 	if (qmp_status_query(m->dst.qmp, &status, err) < 0)
 		return -1;
 	if (qmp_can(&m->dst.caps, QMP_SET_ACTIVE) && qmp_nodes_activate(m->dst.qmp, err) < 0)
+		return -1;
+	if (m->guard && guard_release(m->guard, timeout_ms, err) < 0)
 		return -1;
 	m->switched = true;
 	migration_note(m, "the guest was paused and stays paused on %s", m->dst.name);
@@ -94,10 +93,11 @@ int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 		return 0;
 	}
 	if (!m->was_running)
-		return hand_over_paused(m, err);
-	/* Over one connection what is sent first arrives first: the guest that `cont` lets run has
-	 * nobody over it any more. */
-	if (m->guard && guard_release(m->guard, err) < 0)
+		return hand_over_paused(m, timeout_ms, err);
+	/* The guest that `cont` lets run has nobody over it any more. That takes a round trip with
+	 * the guest stopped; but from a release before the source is in "postmigrate" on, our death
+	 * would leave a QEMU over there for nothing. */
+	if (m->guard && guard_release(m->guard, timeout_ms, err) < 0)
 		return -1;
 	m->switched = true;
 	m->dst.resumed = false;
