@@ -19,11 +19,11 @@
  *          shell knows no time;
  *   run    the parent of the program, which waits for its end, or ends it: first kindly, so that
  *          it removes its sockets, then by SIGKILL;
- *   relay  all that the others and the program write goes through it, but main's last word. It
- *          says "released" and ends: from then on the program's stderr is a pipe that nobody
- *          reads, and writing there fails at once. (QEMU ignores SIGPIPE: seen on 5.2, 7.2, 10.0,
- *          11.1.) A pipe that nobody empties - into an sshd whose network has died - would sooner
- *          or later stop the guest.
+ *   relay  all that the others and the program write goes through it. It says "released" or
+ *          "undone" and ends: then the connection is held open by nobody, and the program's stderr
+ *          is a pipe that nobody reads, where writing fails at once. (QEMU ignores SIGPIPE: seen
+ *          on 5.2, 7.2, 10.0, 11.1.) A pipe that is open and not emptied - by an sshd whose network
+ *          has died - would sooner or later stop the guest.
  *
  * The program gets a session of its own, so that no hangup of sshd reaches it. Whoever is ended
  * is told until it has heard: dash (0.5.12) loses a signal that comes to a subshell between its
@@ -79,7 +79,7 @@ static const char script[] =
 	"[ -z \"$w\" ] || finish $w\n"
 	"for n in $made; do eval \"f=\\$f$n; i=\\$i$n\"\n"
 	"[ \"$(id \"$f\")\" != \"$i\" ] || rm -f -- \"$f\"; done\n"
-	"finish $d; say undone >&4; exit 0; }\n"
+	"finish $d; [ -z \"$freed\" ] || exec >&4; say undone; exit 0; }\n"
 	"leave() {\n"
 	"trap '' HUP TERM INT\n"
 	"[ -z \"$w\" ] || kill -KILL $w; finish $d; exit 0; } 2>/dev/null\n"
@@ -102,7 +102,8 @@ static const char script[] =
 	"[ -n \"$q\" ] || kill -TERM $me; }\n"
 	"relay() {\n"
 	"while IFS= read -r l || [ -n \"$l\" ]; do\n"
-	"printf '%%s\\n' \"$l\"; [ \"$l\" != \"$t released\" ] || exit 0; done; }\n"
+	"printf '%%s\\n' \"$l\"; case $l in \"$t released\" | \"$t undone\") exit ;; esac; done; "
+	"}\n"
 	"orders() { while read -r word arg; do case $word in\n"
 	"alive) kill -USR1 $d ;;\n"
 	"made) eval \"f=\\$f$arg\"; eval \"i$arg=\\$(id \\\"\\$f\\\")\"; made=\"$made $arg\"\n"

@@ -389,6 +389,24 @@ START_TEST(an_undo_is_waited_for)
 }
 END_TEST
 
+/* Nor for what the program has started itself, which may hold its stderr open. */
+START_TEST(an_undo_is_not_kept_by_a_grandchild)
+{
+	const char *argv[] = {"sh", "-c", "sleep 20 & echo >pid; exec sleep 1000", NULL};
+	int64_t begun_ms;
+	_autofree_ char *path = NULL;
+
+	begin();
+	path = str_printf("%s/pid", directory);
+	ck_assert_ok(guard_run(guard, directory, NULL, argv, &err), &err);
+	ck_assert(holds(is_there, path));
+	begun_ms = loop_now_ms();
+	ck_assert_ok(guard_undo(guard, PATIENCE_MS, &err), &err);
+	ck_assert_int_lt(loop_now_ms() - begun_ms, 15000);
+	end();
+}
+END_TEST
+
 START_TEST(a_program_that_does_not_obey_is_killed)
 {
 	const char *argv[] = {"sh", "-c", "trap '' TERM; echo $$ >pid; while :; do sleep 0.1; done",
@@ -426,7 +444,7 @@ END_TEST
 /* A program cannot speak as the guard: it does not know the token. */
 START_TEST(a_program_is_not_the_guard)
 {
-	const char *argv[] = {"sh", "-c", "echo 'x undone'; echo undone; sleep 1000", NULL};
+	const char *argv[] = {"sh", "-c", "echo 'x undone'; echo undone; exec sleep 1000", NULL};
 
 	begin();
 	ck_assert_ok(guard_run(guard, "/", NULL, argv, &err), &err);
@@ -483,13 +501,15 @@ START_TEST(arguments_arrive_byte_for_byte)
 }
 END_TEST
 
+/* bash 5.2 loses a \x01 behind a byte that is no UTF-8. */
 static void random_word(char *word, size_t size)
 {
-	static const char alphabet[] = "ab '\"\\$`\n\t,=;&|<>(){}[]*?~#!%-\x01\x7f\xc3";
+	static const char alphabet[] = "ab '\"\\$`\n\t,=;&|<>(){}[]*?~#!%-\x7f\xc3\x01";
+	size_t count = sizeof(alphabet) - (str_starts(shell, "bash") ? 2 : 1);
 	size_t len = (size_t)rand() % (size - 1);
 
 	for (size_t i = 0; i < len; i++)
-		word[i] = alphabet[(size_t)rand() % (sizeof(alphabet) - 1)];
+		word[i] = alphabet[(size_t)rand() % count];
 	word[len] = '\0';
 }
 
@@ -552,6 +572,7 @@ int main(void)
 		who_is_heard_of_is_not_silent,
 		the_token_is_in_no_command_line,
 		an_undo_is_waited_for,
+		an_undo_is_not_kept_by_a_grandchild,
 		a_program_that_does_not_obey_is_killed,
 		a_program_that_ends_is_told_with_its_last_words,
 		a_program_is_not_the_guard,
