@@ -209,13 +209,14 @@ void look_at_clone_over_there(struct migration *m)
 int step_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	size_t count = m->disks.count;
+	struct guard_patience patience = {.answer_ms = timeout_ms, .silence_s = GUARD_SILENCE_S};
 	char **files = mem_zalloc(2 * count + 1, sizeof(*files));
 
 	for (size_t i = 0; i < count; i++) {
 		files[i] = str_dup(m->disks.list[i].dst_path);
 		files[count + i] = file_temporary_path(m, &m->disks.list[i]);
 	}
-	m->guard = guard_start(m->loop, m->host, files, 2 * count, timeout_ms, err);
+	m->guard = guard_start(m->loop, m->host, files, 2 * count, &patience, err);
 	for (size_t i = 0; i < 2 * count; i++)
 		free(files[i]);
 	free(files);
@@ -229,7 +230,7 @@ int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 	int ret = 0;
 
 	if (m->guard && m->dst_left)
-		ret = guard_release(m->guard, err);
+		ret = guard_release(m->guard, timeout_ms, err);
 	else if (m->guard)
 		ret = guard_undo(m->guard, timeout_ms, err);
 	guard_close(m->guard);

@@ -61,6 +61,7 @@ STEP_FUNCTION(undo_ram);
 STEP_FUNCTION(step_switchover);
 
 /* finish.c */
+STEP_FUNCTION(step_free);
 STEP_FUNCTION(step_run);
 STEP_FUNCTION(step_release);
 STEP_FUNCTION(step_tidy);

@@ -46,6 +46,12 @@ static bool with_clone(const struct migration *m)
 	return m->opt->clone;
 }
 
+/* A later process has none: it is gone, or was told to let go. */
+static bool with_guard(const struct migration *m)
+{
+	return m->opt->clone && !m->resumed;
+}
+
 static bool with_files_to_create(const struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++)
@@ -191,6 +197,9 @@ const struct step steps[] = {
 	STEP("unserve", PHASE_FINISH, by_hand_with_mirrors, step_unserve, NO_UNDO("nobody needs the NBD server any more"),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "stop the NBD server"),
+	STEP("free", PHASE_FINISH, with_guard, step_free, NO_UNDO("the guard can still be told to end all, by its own undo"),
+	     switchover_ms, ACTS, CANCELLABLE,
+	     "let the QEMU over there live whatever becomes of us"),
 	STEP("run", PHASE_FINISH, ALWAYS, step_run, NO_UNDO("the point of no return: the guest may run over there"),
 	     switchover_ms, ACTS, FINAL,
 	     "run the guest on the destination"),
