@@ -186,6 +186,8 @@ static void on_plan(struct show *show, const struct migration *m)
 			plan_step(out, &steps[i]);
 	for (size_t i = 0; i < m->clone.count; i++)
 		plan_argument(out, m->clone.argv[i], m->clone.changed[i]);
+	for (size_t i = 0; i < m->repairs.count; i++)
+		text_line(out, "repair", m->repairs.list[i]);
 	plan_abilities(out, &m->src);
 	plan_abilities(out, &m->dst);
 }

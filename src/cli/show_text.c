@@ -174,6 +174,8 @@ static void add_command_line(struct buf *b, const struct migration *m)
 	buf_printf(b,
 		   "start on %s, by a guard that ends it if we die before the guest runs there:\n",
 		   m->dst.name);
+	for (size_t i = 0; i < m->repairs.count; i++)
+		buf_printf(b, "  since the source's start: %s\n", m->repairs.list[i]);
 	for (size_t i = 0; i < m->clone.count; i++) {
 		_autofree_ char *word = str_shell_quote(m->clone.argv[i]);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "migrate/clone_changes.h"
 #include "migrate/look.h"
 #include "migrate/step_functions.h"
 #include "qmp/machine.h"
@@ -75,12 +76,25 @@ static void look_for_other_images(struct migration *m)
 				m->disks.list[i].src_path ? m->disks.list[i].src_path : "no file");
 }
 
+/* What was put in for the changes is not of the source's command line either. */
+static void mark_repairs(struct migration *m)
+{
+	for (size_t i = 0; i < m->clone.count; i++) {
+		bool typed = false;
+
+		for (size_t k = 0; !typed && m->process.argv[k]; k++)
+			typed = str_eq(m->clone.argv[i], m->process.argv[k]);
+		m->clone.changed[i] |= !typed;
+	}
+}
+
 static void make_clone(struct migration *m)
 {
 	_autofree_ char *machine = machine_of(m);
 	_autofree_ char *monitor = realpath(m->opt->source, NULL);
+	char **argv = clone_changed_argv(m);
 	struct clone_source source = {
-		.argv = (const char *const *)m->process.argv,
+		.argv = (const char *const *)argv,
 		.cwd = m->process.cwd,
 		.machine = machine,
 		.maps = m->opt->maps,
@@ -91,10 +105,14 @@ static void make_clone(struct migration *m)
 		.arg = m,
 	};
 
-	if (!machine || !monitor)
-		return;
-	clone_make(&source, &m->clone, &m->problems);
-	look_for_other_images(m);
+	if (machine && monitor && argv) {
+		clone_make(&source, &m->clone, &m->problems);
+		mark_repairs(m);
+		look_for_other_images(m);
+	}
+	for (size_t i = 0; argv && argv[i]; i++)
+		free(argv[i]);
+	free(argv);
 }
 
 void look_at_clone(struct migration *m)

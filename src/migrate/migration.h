@@ -70,6 +70,7 @@ struct migration {
 	/* --clone */
 	struct source_process process; /* of the source's QEMU */
 	struct clone clone;            /* the destination's command line */
+	struct problems repairs;       /* what of it is so since the source's start, for words */
 	bool as_other_user;            /* than the one that logs in there */
 	struct guard *guard;           /* holds on to that QEMU; NULL: none */
 
@@ -148,7 +149,8 @@ int migration_check_alive(struct migration *m, struct err *err);
 int side_await(struct side *side, const char *what, int64_t timeout_ms,
 	       bool (*done)(struct migration *m), struct err *err);
 
-/* Tells what moves another way than usual, or not at all. */
+/* Tells what moves another way than usual, or not at all, and what is made otherwise over there
+ * than the source's command line has it. */
 void migration_tell_left_out(struct migration *m);
 void migration_tell_method(struct migration *m);
 

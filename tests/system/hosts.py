@@ -296,6 +296,9 @@ class Host:
             mount -t tmpfs tmpfs /var/lib
             mkdir /run/sshd
             {mounts}
+            for file in ~root/.bashrc ~root/.bash_profile ~root/.profile; do
+                [ ! -e $file ] || mount --bind /dev/null $file
+            done
             hostname {self.name}
             ip link set lo up
             echo 1 >/proc/sys/net/ipv6/conf/all/keep_addr_on_down
