@@ -81,7 +81,7 @@ static void make_clone(struct migration *m)
 	_autofree_ char *monitor = realpath(m->opt->source, NULL);
 	struct clone_source source = {
 		.argv = (const char *const *)m->process.argv,
-		.cwd = m->process.cwd,
+		.cwd = m->src_cwd,
 		.machine = machine,
 		.maps = m->opt->maps,
 		.monitor = monitor,
@@ -169,7 +169,9 @@ static void look_for_owner(struct migration *m, const struct clone_file *file)
 	stream_close(stream);
 }
 
-/* Its QEMU is to run as the same user; only root can see to that. */
+/* Its QEMU is to run as the same user; only root can see to that. One that becomes that user by
+ * itself (-runas) has to be started as root: as the user it ends at once, since nobody else may
+ * set groups (change_process_uid(), seen on 7.2). */
 static void look_at_user(struct migration *m)
 {
 	struct process_output output = {0};
@@ -183,7 +185,12 @@ static void look_at_user(struct migration *m)
 			output.out.data ? output.out.data : "");
 
 		m->as_other_user = !str_eq(login, m->process.user);
-		if (m->as_other_user && !str_eq(login, "root"))
+		if (m->clone.drops_user && !str_eq(login, "root"))
+			problems_add(&m->problems,
+				     "%s: the source's QEMU was started as root, to become %s by "
+				     "itself (-runas), and the login there is %s; log in as root",
+				     m->dst.name, m->process.user, login);
+		else if (m->as_other_user && !str_eq(login, "root"))
 			problems_add(&m->problems,
 				     "%s: the source's QEMU runs as %s, and the login there is %s; "
 				     "log in as %s or as root",
@@ -264,7 +271,7 @@ static const char **words_of(const struct migration *m)
 	const char **words = mem_zalloc(m->clone.count + 6, sizeof(*words));
 	size_t n = 0;
 
-	if (m->as_other_user) {
+	if (m->as_other_user && !m->clone.drops_user) {
 		words[n++] = "sh";
 		words[n++] = "-c";
 		words[n++] = as_user;
@@ -273,9 +280,7 @@ static const char **words_of(const struct migration *m)
 	}
 	words[n++] = m->process.program;
 	for (size_t i = 1; i < m->clone.count; i++)
-		if (!str_eq(m->clone.argv[i], "-daemonize") &&
-		    !str_eq(m->clone.argv[i], "--daemonize"))
-			words[n++] = m->clone.argv[i];
+		words[n++] = m->clone.argv[i];
 	return words;
 }
 

@@ -1,5 +1,6 @@
 #include "migrate/source_process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -61,6 +62,13 @@ static char **split(const struct buf *b, bool (*wanted)(const char *word))
 	return list;
 }
 
+static void free_list(char **list)
+{
+	for (size_t i = 0; list && list[i]; i++)
+		free(list[i]);
+	free(list);
+}
+
 static int read_list(pid_t pid, const char *name, bool (*wanted)(const char *word), char ***list,
 		     struct err *err)
 {
@@ -98,18 +106,57 @@ static char *program_of(pid_t pid, const char *name, struct err *err)
 	return program;
 }
 
+/* The owner of /proc/PID is another: root, where a process has changed its user (-runas). */
 static char *user_of(pid_t pid, struct err *err)
 {
-	_autofree_ char *path = str_printf("/proc/%d", (int)pid);
+	_cleanup_buf_ struct buf status = {0};
+	const char *line;
 	struct passwd *user;
-	struct stat st;
+	unsigned uid;
 
-	if (stat(path, &st) < 0) {
-		err_errno(err, errno, "%s", path);
+	if (read_file(pid, "status", &status, err) < 0)
+		return NULL;
+	line = strstr(status.data, "\nUid:");
+	if (!line || sscanf(line, "\nUid: %*u %u", &uid) != 1) {
+		err_set(err, ERR_FAILED, "/proc/%d/status has no user", (int)pid);
 		return NULL;
 	}
-	user = getpwuid(st.st_uid);
-	return user ? str_dup(user->pw_name) : str_printf("%u", (unsigned)st.st_uid);
+	user = getpwuid(uid);
+	return user ? str_dup(user->pw_name) : str_printf("%u", uid);
+}
+
+static bool is_pwd(const char *setting)
+{
+	return str_starts(setting, "PWD=/");
+}
+
+char *source_process_pwd(pid_t pid)
+{
+	char **list;
+	char *pwd;
+
+	if (read_list(pid, "environ", is_pwd, &list, NULL) < 0)
+		return NULL;
+	pwd = list[0] ? str_dup(list[0] + strlen("PWD=")) : NULL;
+	free_list(list);
+	return pwd;
+}
+
+bool source_process_has_open(pid_t pid, const char *path)
+{
+	_autofree_ char *directory = str_printf("/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(directory);
+	struct stat wanted, st;
+	bool found = false;
+
+	if (dir && stat(path, &wanted) == 0)
+		for (const struct dirent *entry; !found && (entry = readdir(dir));)
+			found = fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 &&
+				S_ISREG(st.st_mode) && st.st_dev == wanted.st_dev &&
+				st.st_ino == wanted.st_ino;
+	if (dir)
+		closedir(dir);
+	return found;
 }
 
 int source_process_read(struct source_process *process, pid_t pid, struct err *err)
@@ -123,13 +170,6 @@ int source_process_read(struct source_process *process, pid_t pid, struct err *e
 		return -1;
 	}
 	return 0;
-}
-
-static void free_list(char **list)
-{
-	for (size_t i = 0; list && list[i]; i++)
-		free(list[i]);
-	free(list);
 }
 
 void source_process_deinit(struct source_process *process)

@@ -2,6 +2,7 @@
 #ifndef VMFERRY_MIGRATE_SOURCE_PROCESS_H
 #define VMFERRY_MIGRATE_SOURCE_PROCESS_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -13,6 +14,13 @@ struct source_process {
 	char *cwd;
 	char *user; /* the name of its user, or the number */
 };
+
+/* The directory that the environment of @pid says it was started in ($PWD), if that is a path;
+ * caller frees. Only a hint: whoever started it need not have kept it right. */
+char *source_process_pwd(pid_t pid);
+
+/* Whether @pid has the file @path, as this process sees it, open right now. */
+bool source_process_has_open(pid_t pid, const char *path);
 
 /* Reads it; needs to be that user, or root. */
 int source_process_read(struct source_process *process, pid_t pid, struct err *err);
