@@ -202,18 +202,12 @@ static void clone_option(struct cloning *cloning, const struct clone_option *opt
 {
 	static char *(*const hows[CLONE_HOWS])(struct cloning *, const struct clone_option *,
 					       const char *) = {
-		[CLONE_AS_IS] = as_is,
-		[CLONE_DROPPED] = as_is,
-		[CLONE_REFUSED] = refuse,
-		[CLONE_PAUSED] = pause_it,
-		[CLONE_DAEMON] = as_is,
-		[CLONE_USER] = drop_user,
-		[CLONE_PIDFILE] = write_pid,
-		[CLONE_ARGUMENT] = argument,
-		[CLONE_KEYS] = with_keys,
-		[CLONE_MACHINE] = machine,
-		[CLONE_SETTING] = setting,
-		[CLONE_DEFAULT] = device_default,
+		[CLONE_AS_IS] = as_is,       [CLONE_DROPPED] = as_is,
+		[CLONE_REFUSED] = refuse,    [CLONE_PAUSED] = pause_it,
+		[CLONE_DAEMON] = as_is,      [CLONE_USER] = drop_user,
+		[CLONE_PIDFILE] = write_pid, [CLONE_ARGUMENT] = argument,
+		[CLONE_KEYS] = with_keys,    [CLONE_MACHINE] = machine,
+		[CLONE_SETTING] = setting,   [CLONE_DEFAULT] = device_default,
 	};
 	const char *name = **argv;
 	char *changed;

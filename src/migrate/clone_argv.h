@@ -58,7 +58,7 @@ struct clone {
 	size_t files_count;
 	bool daemonize;  /* the source went to the background by itself; the clone is not to */
 	bool drops_user; /* it is started as root and becomes another user by itself (-runas) */
-	char *pidfile;  /* over there; NULL: it writes none */
+	char *pidfile;   /* over there; NULL: it writes none */
 };
 
 /* Makes @clone, to be given back to clone_deinit(). What cannot be repeated over there goes

@@ -72,7 +72,8 @@ static void find_cwd_of_daemon(struct migration *m)
 
 	for (size_t i = 0; pwd && i < m->src.drives.count; i++) {
 		const char *file = m->src.drives.list[i].file;
-		_autofree_ char *path = file && *file != '/' ? str_printf("%s/%s", pwd, file) : NULL;
+		_autofree_ char *path =
+			file && *file != '/' ? str_printf("%s/%s", pwd, file) : NULL;
 		_autofree_ char *seen = path ? source_path(m, path) : NULL;
 
 		if (!seen || !source_process_has_open(m->src_pid, seen))
@@ -168,6 +169,7 @@ int look_at_source(struct migration *m, struct err *err)
 			     &m->left_out);
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_file(m, &m->disks.list[i]);
+	look_at_access(m);
 	for (size_t i = 0; m->incremental && i < m->disks.count; i++)
 		look_for_backing(m, &m->disks.list[i]);
 	if (m->by_hand)

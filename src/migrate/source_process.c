@@ -106,23 +106,58 @@ static char *program_of(pid_t pid, const char *name, struct err *err)
 	return program;
 }
 
+/* What is behind "\nNAME:" in a /proc/PID/status; "" when it is not there. */
+static const char *field(const struct buf *status, const char *name)
+{
+	const char *line = status->len ? strstr(status->data, name) : NULL;
+
+	return line ? line + strlen(name) : "";
+}
+
+static bool add_groups(struct source_user *user, const char *line)
+{
+	size_t len = strcspn(line, "\n");
+	size_t n = 0;
+
+	for (size_t i = 0; i < len && n < sizeof(user->groups) - 1; i++)
+		if (line[i] >= '0' && line[i] <= '9')
+			user->groups[n++] = line[i];
+		else if (n && user->groups[n - 1] != ',')
+			user->groups[n++] = ',';
+	if (n && user->groups[n - 1] == ',')
+		n--;
+	user->groups[n] = '\0';
+	return n < sizeof(user->groups) - 1;
+}
+
 /* The owner of /proc/PID is another: root, where a process has changed its user (-runas). */
-static char *user_of(pid_t pid, struct err *err)
+int source_user_read(struct source_user *user, pid_t pid)
 {
 	_cleanup_buf_ struct buf status = {0};
-	const char *line;
-	struct passwd *user;
-	unsigned uid;
 
-	if (read_file(pid, "status", &status, err) < 0)
-		return NULL;
-	line = strstr(status.data, "\nUid:");
-	if (!line || sscanf(line, "\nUid: %*u %u", &uid) != 1) {
-		err_set(err, ERR_FAILED, "/proc/%d/status has no user", (int)pid);
+	*user = (struct source_user){0};
+	if (read_file(pid, "status", &status, NULL) < 0)
+		return -1;
+	return sscanf(field(&status, "\nUid:"), "%*u %u", &user->uid) == 1 &&
+			       sscanf(field(&status, "\nGid:"), "%*u %u", &user->gid) == 1 &&
+			       sscanf(field(&status, "\nCapEff:"), "%lx", &user->capabilities) ==
+				       1 &&
+			       add_groups(user, field(&status, "\nGroups:"))
+		       ? 0
+		       : -1;
+}
+
+static char *user_of(pid_t pid, struct err *err)
+{
+	struct source_user user;
+	struct passwd *entry;
+
+	if (source_user_read(&user, pid) < 0) {
+		err_set(err, ERR_FAILED, "/proc/%d/status does not tell its user", (int)pid);
 		return NULL;
 	}
-	user = getpwuid(uid);
-	return user ? str_dup(user->pw_name) : str_printf("%u", uid);
+	entry = getpwuid(user.uid);
+	return entry ? str_dup(entry->pw_name) : str_printf("%u", user.uid);
 }
 
 static bool is_pwd(const char *setting)

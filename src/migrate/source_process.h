@@ -7,6 +7,15 @@
 
 #include "base/err.h"
 
+/* As whom a process acts. */
+struct source_user {
+	unsigned uid, gid;          /* effective */
+	char groups[512];           /* the others, "4,24"; "" for none */
+	unsigned long capabilities; /* effective; bit N is capability N */
+};
+
+int source_user_read(struct source_user *user, pid_t pid);
+
 struct source_process {
 	char **argv;        /* NULL at the end */
 	char **environment; /* "A=b", only what matters to a QEMU; NULL at the end */

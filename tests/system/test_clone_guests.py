@@ -22,9 +22,12 @@ class Daemon(Guest):
     the images are written so."""
     relative = False
     pwd = None  # what the environment says, if not the truth
+    owner = None  # of the image
 
     def start(self, host, deadline_s=hosts.DEADLINE_S):
         self.make_images(host)
+        if self.owner:
+            host.run(["chown", self.owner, self.image(0)])
         command = shlex.join([*self.argv(is_source=True), "-daemonize"])
         if self.relative:
             command = command.replace(f"{self.directory}/disk", "disk")
@@ -92,16 +95,18 @@ class CommandLines(CloneTest):
 
 
 class Daemons(CloneTest):
-    def prepare_daemon(self, relative=False, pwd=None, **settings):
+    def prepare_daemon(self, relative=False, pwd=None, owner=None, **settings):
         guest = Daemon(**({"disks": [Disk(dst_image=False)], "rate": 300, "sectors": 127}
                           | settings))
         guest.relative, guest.pwd = relative, pwd
+        guest.owner = owner
         return self.prepare(guest, start_destination=False)
 
     def test_a_daemon_of_another_user(self):
         """QEMU has become nobody by itself, and does so again."""
         pid_file = f"{hosts.WORK}/vm1.pid"
-        move = self.prepare_daemon(extra=["-pidfile", pid_file, "-runas", "nobody"])
+        move = self.prepare_daemon(owner="nobody",
+                                   extra=["-pidfile", pid_file, "-runas", "nobody"])
         self.migrate(move)
         move.attach_destination()
         pid = move.destination.process.pid
@@ -114,9 +119,18 @@ class Daemons(CloneTest):
 
     def test_a_daemon_of_another_user_that_opens_its_disk_late(self):
         """A -drive is opened to be written by whom it has become."""
-        move = self.prepare_daemon(style="drive", extra=["-runas", "nobody"])
+        move = self.prepare_daemon(style="drive", owner="nobody", extra=["-runas", "nobody"])
         self.migrate(move)
         move.check_moved([*RANDOM_NODES, *SOCKETS])
+
+    def test_a_user_that_may_not_open_its_disk_any_more(self):
+        """QEMU would die of the end of the mirror."""
+        move = self.prepare_daemon(style="drive", extra=["-runas", "nobody"])
+        done = self.migrate(move, check=False)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        self.assertIn(f"user {NOBODY} now, who may not open {move.guest.image(0)}", done.stderr)
+        self.no_images(move)
+        move.check_stayed()
 
     def test_relative_names(self):
         """$PWD says where they began."""
