@@ -133,14 +133,17 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 			     "%s: %s, which %s needs; make it there, or name another "
 			     "place with --map",
 			     m->dst.name, err.text, file->what);
+	else if (info.kind == FILE_ABSENT && !created && extras_add(m, file))
+		return;
 	else if (info.kind == FILE_ABSENT)
 		problems_add(
 			&m->problems,
 			created ? "%s: there is no directory %s, in which %s makes a file; make "
 				  "it there, or name another place with --map"
 				: "%s: there is no %s, which %s needs and which does not move; "
-				  "copy it there, or name another place with --map",
-			m->dst.name, path, file->what);
+				  "copy it there%s, or name another place with --map",
+			m->dst.name, path, file->what,
+			extras_can_copy(file) ? " (--copy-extra does)" : "");
 }
 
 /* QEMU takes a socket's path away from whoever listens there, and a file that two of one host
@@ -214,11 +217,14 @@ void look_at_clone_over_there(struct migration *m)
 
 int step_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	char **files = mem_zalloc(m->disks.count + 1, sizeof(*files));
+	size_t count = m->disks.count + m->extras.count;
+	char **files = mem_zalloc(count + 1, sizeof(*files));
 
 	for (size_t i = 0; i < m->disks.count; i++)
 		files[i] = m->disks.list[i].dst_path;
-	m->guard = guard_start(m->loop, m->host, files, m->disks.count, timeout_ms, err);
+	for (size_t i = 0; i < m->extras.count; i++)
+		files[m->disks.count + i] = m->extras.list[i].file->path;
+	m->guard = guard_start(m->loop, m->host, files, count, timeout_ms, err);
 	free(files);
 	return m->guard ? 0 : -1;
 }
@@ -239,24 +245,28 @@ int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 }
 
 /* What was made for another user is that user's. */
+static int give_file(struct migration *m, const char *made_path, int64_t timeout_ms,
+		     struct err *err)
+{
+	_autofree_ char *user = str_shell_quote(m->process.user);
+	_autofree_ char *path = str_shell_quote(made_path ? made_path : "");
+	_autofree_ char *command = str_printf("chown -h %s: %s", user, path);
+	struct process_output output = {0};
+	int ret = made_path ? host_command_ok(m->host, command, timeout_ms, &output, err) : 0;
+
+	process_output_deinit(&output);
+	return ret;
+}
+
 static int give_files(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	for (size_t i = 0; m->as_other_user && i < m->disks.count; i++) {
-		struct process_output output = {0};
-		int ret = 0;
+	int ret = 0;
 
-		if (m->disks.list[i].made_path) {
-			_autofree_ char *user = str_shell_quote(m->process.user);
-			_autofree_ char *path = str_shell_quote(m->disks.list[i].made_path);
-			_autofree_ char *command = str_printf("chown -h %s: %s", user, path);
-
-			ret = host_command_ok(m->host, command, timeout_ms, &output, err);
-		}
-		process_output_deinit(&output);
-		if (ret < 0)
-			return -1;
-	}
-	return 0;
+	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->disks.count; i++)
+		ret = give_file(m, m->disks.list[i].made_path, timeout_ms, err);
+	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->extras.count; i++)
+		ret = give_file(m, m->extras.list[i].made_path, timeout_ms, err);
+	return ret;
 }
 
 /* runuser stays as the parent of what it runs, and ends it when it is ended itself. */

@@ -59,6 +59,9 @@ static bool any_created(const struct migration *m)
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (m->disks.list[i].made_path || m->disks.list[i].maybe_made)
 			return true;
+	for (size_t i = 0; i < m->extras.count; i++)
+		if (m->extras.list[i].made_path || m->extras.list[i].maybe_made)
+			return true;
 	return false;
 }
 
@@ -104,31 +107,52 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 }
 
 /* Nobody can tell ours from one that came meanwhile: what is there stays. */
-static int look_for_made(struct migration *m, struct disk *disk, struct err *err)
+static int look_for_made(struct migration *m, const char *path, struct err *err)
 {
 	struct file_info info;
 
-	disk->maybe_made = false;
-	if (host_file_info(m->host, disk->dst_path, &info, err) == 0 && info.kind == FILE_ABSENT)
+	if (host_file_info(m->host, path, &info, err) == 0 && info.kind == FILE_ABSENT)
 		return 0;
 	return err_set(err, ERR_FAILED,
 		       "%s: whether %s was made here is not known; remove it if nothing is in it",
-		       m->dst.name, disk->dst_path);
+		       m->dst.name, path);
+}
+
+/* Of a disk or an extra file, which goes to @path. */
+static int remove_file(struct migration *m, const char *path, bool *maybe_made, char **made_path,
+		       int64_t timeout_ms, struct err *err)
+{
+	if (*maybe_made) {
+		*maybe_made = false;
+		return look_for_made(m, path, err);
+	}
+	if (!*made_path)
+		return 0;
+	if (!m->dst_obeyed && see_unused(m, *made_path, timeout_ms, err) < 0)
+		return -1;
+	if (host_file_remove(m->host, *made_path, err) < 0)
+		return -1;
+	free(*made_path);
+	*made_path = NULL;
+	return 0;
 }
 
 static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
-	if (disk->maybe_made)
-		return look_for_made(m, disk, err);
-	if (!disk->made_path)
-		return 0;
-	if (!m->dst_obeyed && see_unused(m, disk->made_path, timeout_ms, err) < 0)
-		return -1;
-	if (host_file_remove(m->host, disk->made_path, err) < 0)
-		return -1;
-	free(disk->made_path);
-	disk->made_path = NULL;
-	return 0;
+	return remove_file(m, disk->dst_path, &disk->maybe_made, &disk->made_path, timeout_ms, err);
+}
+
+/* What of these could not be removed is said at once. */
+static void remove_extras(struct migration *m, int64_t timeout_ms)
+{
+	for (size_t i = 0; i < m->extras.count; i++) {
+		struct extra *extra = &m->extras.list[i];
+		struct err err;
+
+		if (remove_file(m, extra->file->path, &extra->maybe_made, &extra->made_path,
+				timeout_ms, &err) < 0)
+			problems_add(&m->left_behind, "%s", err.text);
+	}
 }
 
 /* What the guard has removed, after the end of what used it. */
@@ -142,6 +166,10 @@ static void leave_to_guard(struct migration *m, int64_t timeout_ms)
 	for (size_t i = 0; i < m->disks.count; i++) {
 		free(m->disks.list[i].made_path);
 		m->disks.list[i].made_path = NULL;
+	}
+	for (size_t i = 0; i < m->extras.count; i++) {
+		free(m->extras.list[i].made_path);
+		m->extras.list[i].made_path = NULL;
 	}
 }
 
@@ -158,5 +186,6 @@ int undo_create(struct migration *m, int64_t timeout_ms, struct err *err)
 			m->dst.name);
 	if (ensure_host(m, err) < 0)
 		return err_wrap(err, "the files made on %s stay", m->dst.name);
+	remove_extras(m, timeout_ms);
 	return undo_each_disk(m, remove_made, timeout_ms, err);
 }

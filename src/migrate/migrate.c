@@ -30,6 +30,7 @@ void migration_free(struct migration *m)
 		return;
 	qmp_forget(m->stop_status);
 	guard_close(m->guard);
+	extras_deinit(&m->extras);
 	clone_deinit(&m->clone);
 	source_process_deinit(&m->process);
 	disconnect_disks(m);

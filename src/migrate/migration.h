@@ -12,6 +12,7 @@
 #include "cookie/cookie.h"
 #include "migrate/clone_argv.h"
 #include "migrate/disk.h"
+#include "migrate/extra.h"
 #include "migrate/guard.h"
 #include "migrate/host.h"
 #include "migrate/options.h"
@@ -69,6 +70,7 @@ struct migration {
 	/* --clone */
 	struct source_process process; /* of the source's QEMU */
 	struct clone clone;            /* the destination's command line */
+	struct extras extras;          /* --copy-extra: what is copied with it */
 	bool as_other_user;            /* than the one that logs in there */
 	struct guard *guard;           /* holds on to that QEMU; NULL: none */
 

@@ -187,7 +187,7 @@ class Media(CloneTest):
         move.check_stayed(allowed_litter=SOCKETS)
 
 
-class Uefi(CloneTest):
+class UefiTest(CloneTest):
     """A guest with real UEFI firmware, which sits in its shell. Under TCG: real firmware does
     not start on every KVM. It writes its variable store at each of its starts."""
     DIRECTORY = f"{hosts.WORK}/uefi"
@@ -247,6 +247,8 @@ class Uefi(CloneTest):
         self.wait_for_shell(self.b)
         self.assertNotEqual(self.vars(self.b), before)
 
+
+class Uefi(UefiTest):
     def test_with_its_variable_store(self):
         """What the firmware has written is in the file over there, which was a fresh one: QEMU
         brings it with the guest's memory and writes it when the guest goes on."""
