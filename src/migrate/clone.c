@@ -12,6 +12,7 @@
 
 #include "base/str.h"
 #include "migrate/look.h"
+#include "migrate/scope.h"
 #include "migrate/step_functions.h"
 #include "qmp/machine.h"
 
@@ -188,6 +189,7 @@ static void look_at_user(struct migration *m)
 			output.out.data ? output.out.data : "");
 
 		m->as_other_user = !str_eq(login, m->process.user);
+		look_at_scope(m, login);
 		if (m->clone.drops_user && !str_eq(login, "root"))
 			problems_add(&m->problems,
 				     "%s: the source's QEMU was started as root, to become %s by "
@@ -278,8 +280,8 @@ static const char as_user[] =
 /* The words with which it is started; the list is the caller's to free, the words are not. */
 static const char **words_of(const struct migration *m)
 {
-	const char **words = mem_zalloc(m->clone.count + 6, sizeof(*words));
-	size_t n = 0;
+	const char **words = mem_zalloc(m->clone.count + 6 + SCOPE_WORDS_MAX, sizeof(*words));
+	size_t n = scope_words(m, words);
 
 	if (m->as_other_user && !m->clone.drops_user) {
 		words[n++] = "sh";

@@ -70,6 +70,9 @@ struct migration {
 	/* --clone */
 	struct source_process process; /* of the source's QEMU */
 	struct clone clone;            /* the destination's command line */
+	char *scope_unit;              /* --scope: as that of the source's; NULL: any */
+	char *scope_slice;             /* the same */
+	bool scope_of_user;            /* of the login's own manager: it is not root */
 	struct extras extras;          /* --copy-extra: what is copied with it */
 	bool as_other_user;            /* than the one that logs in there */
 	struct guard *guard;           /* holds on to that QEMU; NULL: none */
