@@ -213,6 +213,7 @@ void look_at_clone_over_there(struct migration *m)
 		look_for_owner(m, &m->clone.files[i]);
 	}
 	look_at_user(m);
+	look_at_cpu(m);
 }
 
 /* --- starting it --- */

@@ -174,6 +174,50 @@ class LongPaths(CloneTest):
         move.check_stayed()
 
 
+class Cpus(CloneTest):
+    """What /proc/cpuinfo of hostb says is another CPU. The guest is stopped in its firmware, and
+    only looked at: KVM does not run on every machine."""
+
+    def check_cpu(self, *arguments):
+        directory = f"{hosts.WORK}/cpu"
+        for host in (self.a, self.b):
+            host.run(["mkdir", "-p", directory])
+        source = self.a.popen(["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-display", "none",
+                               "-S", "-qmp", f"unix:{directory}/qmp.sock,server=on,wait=off",
+                               *arguments])
+        self.addCleanup(source.wait)
+        self.addCleanup(source.kill)
+        hosts.wait_until(lambda: f"{directory}/qmp.sock" in self.a.unix_sockets(), "its monitor")
+        said = self.vmferry("check", "--clone", "-F", self.a.ssh_config,
+                            f"{directory}/qmp.sock", "root@hostb").stderr
+        source.kill()
+        source.wait()
+        return said
+
+    def other_cpu(self, script):
+        self.b.shell(f"sed '{script}' /proc/cpuinfo >/run/cpuinfo; "
+                     "mount --bind /run/cpuinfo /proc/cpuinfo", cwd="/")
+
+    # One that is under KVM by its words, and runs where there is none.
+    KVM_IF_THERE = ["-accel", "tcg", "-accel", "kvm"]
+
+    def test_another(self):
+        self.other_cpu("s/^model name.*/model name : Sparkling 9000/; s/^flags.*/& sparkle/; "
+                       "s/ sse2 / /")
+        said = self.check_cpu("-cpu", "max", *self.KVM_IF_THERE)
+        self.assertRegex(said, r"\(-cpu max\): .* here, Sparkling 9000 on hostb, which lacks: sse2, "
+                         "and has besides: sparkle; it may die there")
+
+    def test_the_same(self):
+        self.assertNotIn("-cpu", self.check_cpu("-cpu", "max", *self.KVM_IF_THERE))
+
+    def test_it_does_not_matter(self):
+        """A named model; a CPU that is QEMU's own."""
+        self.other_cpu("s/^model name.*/model name : Sparkling 9000/")
+        for arguments in (["-cpu", "qemu64", *self.KVM_IF_THERE], ["-cpu", "max", "-accel", "tcg"]):
+            self.assertNotIn("Sparkling", self.check_cpu(*arguments))
+
+
 class Media(CloneTest):
     def test_an_ejected_cdrom(self):
         """It is in the drive that the command line makes."""
