@@ -81,6 +81,7 @@ static int hand_over_paused(struct migration *m, struct err *err)
 		return -1;
 	m->switched = true;
 	migration_note(m, "the guest was paused and stays paused on %s", m->dst.name);
+	extras_tell_stores(m);
 	return 0;
 }
 

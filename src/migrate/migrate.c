@@ -33,6 +33,9 @@ void migration_free(struct migration *m)
 		return;
 	qmp_forget(m->stop_status);
 	guard_close(m->guard);
+	extras_deinit(&m->extras);
+	free(m->scope_unit);
+	free(m->scope_slice);
 	clone_deinit(&m->clone);
 	source_process_deinit(&m->process);
 	disconnect_disks(m);

@@ -20,6 +20,9 @@ STEP_FUNCTION(step_guard);
 STEP_FUNCTION(undo_guard);
 STEP_FUNCTION(step_clone);
 
+/* extra.c */
+STEP_FUNCTION(step_extra);
+
 /* start.c */
 STEP_FUNCTION(step_start);
 STEP_FUNCTION(undo_start);

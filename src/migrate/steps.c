@@ -60,6 +60,11 @@ static bool with_files_to_create(const struct migration *m)
 	return false;
 }
 
+static bool with_extras(const struct migration *m)
+{
+	return m->extras.count;
+}
+
 static bool with_mirrors(const struct migration *m)
 {
 	return m->disks.count && !m->in_stream;
@@ -130,6 +135,9 @@ const struct step steps[] = {
 	STEP("create", PHASE_PREPARE, with_files_to_create, step_create, UNDO(undo_create),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "create the files that the destination lacks"),
+	STEP("extra", PHASE_PREPARE, with_extras, step_extra, UNDO(undo_create),
+	     answer_ms, WAITS, CANCELLABLE,
+	     "copy what does not move and is not over there (--copy-extra)"),
 	STEP("start", PHASE_PREPARE, with_start, step_start, UNDO(undo_start),
 	     start_ms, WAITS, CANCELLABLE,
 	     "start the waiting QEMU over there (--start)"),
