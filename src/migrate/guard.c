@@ -25,6 +25,9 @@
  *          on 5.2, 7.2, 10.0, 11.1.) A pipe that is open and not emptied - by an sshd whose network
  *          has died - would sooner or later stop the guest.
  *
+ * What the program writes need not end with its line (QEMU 7.2 warns of two floppy controllers
+ * without): so whatever the guard says begins on a line of its own.
+ *
  * The program gets a session of its own, so that no hangup of sshd reaches it. Whoever is ended
  * is told until it has heard: dash (0.5.12) loses a signal that comes to a subshell between its
  * fork and its first command. Until `run` knows whom to end it is deaf to that.
@@ -67,11 +70,13 @@ static const char script[] =
 	"set -- %s; naps=%d; nap=%d\n"
 	"IFS= read -r t; exec 4>&1; made=; w=; d=; freed=; i=0\n"
 	"for f in \"$@\"; do i=$((i + 1)); eval \"f$i=\\$f\"; done\n"
-	"say() { printf '%%s %%s\\n' \"$t\" \"$1\"; }\n"
+	"say() { printf '\\n%%s %%s\\n' \"$t\" \"$1\"; }\n"
 	"nap() { sleep $1 & z=$!; wait $z; }\n"
 	"stop() { kill $1; wait $1; }\n"
 	"finish() {\n"
-	"(trap 'kill $z; exit' TERM; while kill -TERM $1; do nap 1; done) & x=$!\n"
+	"(q=; z=; trap 'q=1; [ -z \"$z\" ] || kill $z' TERM\n"
+	"while [ -z \"$q\" ] && kill -TERM $1; do sleep 1 & z=$!\n"
+	"[ -z \"$q\" ] || kill $z; while kill -0 $z; do wait $z; done; z=; done) & x=$!\n"
 	"wait $1; stop $x; } 2>/dev/null\n"
 	"id() { ls -di -- \"$1\" 2>/dev/null | { read -r n r; echo \"$n\"; }; }\n"
 	"undo() {\n"

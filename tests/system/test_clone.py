@@ -263,7 +263,7 @@ class Bound(CloneTest):
     def test_stopped_for_long(self):
         """When it goes on it finds nothing over there any more."""
         move = self.prepare_clone()
-        process = self.halted_clone(move, "run")
+        process = self.halted_clone(move, "free")
         self.all_goes_over_there(move)
         said = self.goes_on(process, FAILED)
         self.assertIn("hostb", said)
@@ -293,9 +293,9 @@ class Bound(CloneTest):
         move = self.prepare_clone()
         process = self.start_vmferry(*self.arguments_of("migrate", move, "--timeout",
                                                         "switchover=2", "--timeout", "answer=5"),
-                                     env={"VMFERRY_TEST_HALT_BEFORE": "run"},
+                                     env={"VMFERRY_TEST_HALT_BEFORE": "free"},
                                      stdout=-1, stderr=-1, text=True)
-        self.wait_for_halt(process, "run")
+        self.wait_for_halt(process, "free")
         guards = [pid for pid, line in self.b.processes().items() if "made=" in line]
         for pid in guards:
             os.kill(pid, signal.SIGSTOP)
