@@ -181,7 +181,7 @@ class Others(HardTest):
         move.check_stayed()
 
     def test_paused_by_its_user_since(self):
-        move = self.prepare(Guest(**WRITING, dirty_per_beat=64, dirty_pages=4096, ram_mib=64))
+        move = self.prepare(Guest(rate=10, dirty_per_beat=64, dirty_pages=4096, ram_mib=64))
         process = self.start_vmferry(*self.arguments("migrate", move, "--bandwidth", "4M"),
                                      env={"VMFERRY_TEST_HALT_BEFORE": "ram"})
         self.wait_for_halt(process, "ram")
