@@ -39,6 +39,11 @@ static char *recovered(const struct migration *m)
 {
 	if (m->outcome == RECORD_MOVED)
 		return str_printf("recovered: %s is on %s", guest_of(m), m->dst.name);
+	if (m->src_postmigrate)
+		return str_printf("recovered: undone, but %s, which was paused, is \"postmigrate\" "
+				  "on the source now: let it run there (`cont`) before the next "
+				  "move",
+				  guest_of(m));
 	return str_printf("recovered: undone, %s is on the source as before", guest_of(m));
 }
 

@@ -59,9 +59,12 @@ static int settle(struct migration *m, struct err *err)
 		return not_known(m, err);
 	if (runs)
 		return 0;
+	if (first.kind == ERR_QMP)
+		*err = first;
+	if (first.kind == ERR_QMP && m->may_have_run) /* since an earlier `cont` */
+		return not_known(m, err);
 	if (first.kind == ERR_QMP) { /* it has refused, and does not run: undo */
 		m->switched = false;
-		*err = first;
 		return -1;
 	}
 	if (qmp_finish(qmp_cont_send(m->dst.qmp), err) < 0 || guest_runs(m, err) != 1)

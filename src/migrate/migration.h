@@ -119,6 +119,7 @@ struct migration {
 	bool dst_quit;        /* we have ended the destination's QEMU */
 	bool dst_unreachable; /* an undo could not reach it: the others need not try */
 	bool switched;        /* `cont` was sent to the destination: no way back */
+	bool may_have_run;    /* an earlier process may have sent it */
 	bool nbd_started;     /* the NBD server over there is ours */
 	bool incoming;        /* migrate-incoming was sent: that QEMU can wait only once */
 	unsigned capabilities_set;      /* bit i: row i of the table in capabilities.c, set by us */

@@ -174,6 +174,8 @@ int step_stop(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (!status.running)
 		return 0;
 	m->src.stopped = false;
+	if (migration_record(m, err) < 0) /* that it ran, for who comes after us */
+		return -1;
 	if (qmp_stop(m->src.qmp, err) < 0 ||
 	    migration_await(m, "the guest to stop", timeout_ms, src_stopped, err) < 0)
 		return -1;
@@ -218,6 +220,8 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 	m->ram_begun_ms = loop_now_ms();
 	if (!under_way && begin_ram(m, err) < 0)
 		return -1;
+	if (under_way && str_eq(m->src.status.state, "paused")) /* by its user, meanwhile */
+		m->was_running = false;
 	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed, sample_ram,
 			   err) < 0)
 		return err->kind == ERR_CLOSED ? not_taken_in(m, err) : -1;

@@ -345,7 +345,7 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 		(r->start && row >= step_row("start")) || (r->clone && row >= step_row("clone"));
 	m->incoming = r->incoming || row >= step_row("listen");
 	m->migrating = r->migrating;
-	m->switched = r->switched;
+	m->switched = m->may_have_run = r->switched;
 	m->capabilities_set = r->capabilities;
 	m->parameters_set = r->parameters;
 	m->src_parameters.max_bandwidth = r->max_bandwidth;

@@ -10,6 +10,13 @@
  *     is gone            finish            undo             undo            a human looks
  *   the source's QEMU is not known: a human looks
  *
+ * Where somebody has done more meanwhile: a guest that has run over there, whoever told it to, and
+ * has ended or moved on since is not run there again. One whose move was being undone may have run
+ * on the source since, and what the destination has is old. A QEMU of the same guest that was
+ * started anew on the source runs it from the source's disks. With --clone the destination's QEMU
+ * is bound to a guard, which will end it when it notices that its vmferry has died: until the guard
+ * was released, nothing may come to depend on that QEMU.
+ *
  * "Undo" lets the guest run on the source, if it is there. A source that has not sent the last
  * of the guest can do so whatever the other side is: nobody can run a part of a guest. One that
  * has, only if `cont` was surely not sent, and that is known by the record alone: so with the
@@ -60,14 +67,50 @@ static bool dst_holds_guest(const struct migration *m, const struct found *found
 	       (m->dst.status.running || str_eq(found->dst_migration.status, "completed"));
 }
 
-static bool src_handed_over(const struct found *found)
+/* It has run over there: it runs, or it has ended or moved on since, and QEMU is left. Stopped
+ * before the move, it may have come with such a state, but for the moved on. */
+static bool dst_has_run(const struct migration *m, const struct found *found)
 {
-	return str_eq(found->src_migration.status, "completed");
+	static const char *const ended[] = {"shutdown", "guest-panicked", "internal-error"};
+	const char *state = m->dst.status.state;
+	bool has_ended = false;
+
+	for (size_t i = 0; i < sizeof(ended) / sizeof(ended[0]); i++)
+		has_ended = has_ended || (m->was_running && str_eq(state, ended[i]));
+	return dst_holds_guest(m, found) &&
+	       (m->dst.status.running || has_ended || str_eq(state, "postmigrate") ||
+		str_eq(state, "finish-migrate"));
+}
+
+/* "completed" alone may be of the migration that has brought the guest here; and a guest that was
+ * let run here again since has another state. */
+static bool src_handed_over(const struct migration *m, const struct found *found)
+{
+	return found->src == SEEN_THERE && m->migrating &&
+	       str_eq(found->src_migration.status, "completed") &&
+	       str_eq(m->src.status.state, "postmigrate");
+}
+
+/* Nothing but to end what is left. */
+static struct plan finish_after_run(struct migration *m, const char *step)
+{
+	m->switched = m->finished_before = true;
+	snprintf(m->dst.migration_status, sizeof(m->dst.migration_status), "completed");
+	return resume(step);
+}
+
+/* Whether the guard may be there yet. `release` is sent before `cont`, over the same
+ * connection. */
+static bool is_guarded(const struct migration *m, const struct found *found)
+{
+	return m->opt->clone && found->dst == SEEN_THERE &&
+	       !(m->switched && (m->dst.status.running || m->record.state == RECORD_DONE ||
+				 record_row(&m->record) > step_row("run")));
 }
 
 /* `run` is done again unless it is on record that it was done: who has paused the guest since
  * then is not us. */
-static struct plan plan_switched(const struct migration *m, const struct found *found)
+static struct plan plan_switched(struct migration *m, const struct found *found)
 {
 	size_t row = record_row(&m->record);
 
@@ -77,6 +120,8 @@ static struct plan plan_switched(const struct migration *m, const struct found *
 		return look("the guest runs on the source, and was told to run over there, too: "
 			    "end the one that is not to be (`quit`)");
 	if (dst_holds_guest(m, found)) {
+		if (row <= step_row("run") && dst_has_run(m, found))
+			return finish_after_run(m, "run");
 		if (row < step_row("run"))
 			row = step_row("run");
 		else if (m->record.state == RECORD_DONE)
@@ -122,20 +167,38 @@ static struct plan plan_copying(const struct migration *m, const struct found *f
 
 static struct plan plan_not_switched(struct migration *m, const struct found *found)
 {
-	bool both = found->src == SEEN_THERE && m->src.status.running;
+	bool handed_over = src_handed_over(m, found);
 
-	if (found->dst == SEEN_THERE && m->dst.status.running && both)
+	if (found->src == SEEN_THERE && dst_has_run(m, found) && m->src.status.running)
 		return look("the guest runs on BOTH sides: end the one that is not to be (`quit`) "
 			    "at once");
-	if (found->src == SEEN_THERE && !src_handed_over(found))
+	if (found->src == SEEN_THERE && dst_has_run(m, found) && !handed_over)
+		return look("the guest has run over there, and on the source, too: end the one "
+			    "that is not to be (`quit`)");
+	if (dst_has_run(m, found))
+		return finish_after_run(m, "switchover");
+	if (found->src == SEEN_THERE && !handed_over)
 		return plan_copying(m, found);
+	if (m->record.state == RECORD_UNDOING && dst_holds_guest(m, found))
+		return handed_over ? undo()
+				   : look("the move was being undone, so the guest may have run on "
+					  "the source since: what waits over there may be old");
 	if (dst_holds_guest(m, found))
-		return both ? undo() : resume("switchover");
+		return resume("switchover");
 	if (found->dst == SEEN_UNKNOWN || found->dst == SEEN_OTHER)
-		return both ? undo()
-			    : look("whether somebody runs the guest over there is not known, and "
-				   "the source is left as it is");
+		return look("whether somebody runs the guest over there is not known, and the "
+			    "source is left as it is");
 	return undo();
+}
+
+static struct plan plan_guarded(struct migration *m, const struct found *found)
+{
+	if (!m->switched && found->src == SEEN_THERE && !dst_has_run(m, found))
+		return undo();
+	if (!dst_holds_guest(m, found))
+		return m->switched ? plan_switched(m, found) : plan_not_switched(m, found);
+	return look("the guest is over there, but what --clone has left to watch over it may end "
+		    "it yet");
 }
 
 static struct plan make_plan(struct migration *m, const struct found *found)
@@ -144,6 +207,11 @@ static struct plan make_plan(struct migration *m, const struct found *found)
 		return look("it was begun by another version of vmferry, whose steps are not ours");
 	if (found->src == SEEN_UNKNOWN)
 		return look("what the source does is not known");
+	if (found->src == SEEN_OTHER && (m->switched || dst_holds_guest(m, found)))
+		return look("the guest was handed over, and another QEMU of it was started on the "
+			    "source since: end the one that is not to be (`quit`)");
+	if (is_guarded(m, found))
+		return plan_guarded(m, found);
 	return m->switched ? plan_switched(m, found) : plan_not_switched(m, found);
 }
 
@@ -160,7 +228,7 @@ static void await_taken_in(struct migration *m, struct found *found)
 {
 	struct err ignored;
 
-	if (found->src != SEEN_THERE || !src_handed_over(found) || found->dst != SEEN_THERE ||
+	if (!src_handed_over(m, found) || found->dst != SEEN_THERE ||
 	    !str_eq(m->dst.status.state, "inmigrate"))
 		return;
 	side_await(&m->dst, "the guest to be taken in over there", m->opt->timeouts.switchover_ms,
@@ -180,6 +248,14 @@ static void mark_begun(struct migration *m, const struct found *found)
 			      steps[i].phase == PHASE_PREPARE;
 }
 
+/* All was undone, and there is nobody who has the guest. */
+static int nobody_has_it(struct err *err)
+{
+	err_wrap(err, "the source's QEMU has ended, and the guest runs nowhere");
+	err->kind = ERR_HUMAN;
+	return -1;
+}
+
 static int resume_from(struct migration *m, const struct found *found, size_t row, struct err *err)
 {
 	bool src_gone = found->src != SEEN_THERE;
@@ -192,6 +268,8 @@ static int resume_from(struct migration *m, const struct found *found, size_t ro
 		return 0;
 	if (m->outcome != RECORD_BACK)
 		return -1;
+	if (src_gone)
+		return nobody_has_it(err);
 	migration_note(m, "%s", err->text);
 	return 0;
 }
@@ -208,7 +286,14 @@ static int undo_begun(struct migration *m, const struct found *found, struct err
 			     found->dst_words);
 	steps_undo(m);
 	if (m->outcome != RECORD_BACK)
-		return err_set(err, ERR_HUMAN, "not all could be undone");
+		return err_set(err, ERR_HUMAN,
+			       "not all could be undone; if %s will never be reached again, or it "
+			       "was seen to by hand, %s can go",
+			       m->dst.name, journal_path(m->journal));
+	if (found->src == SEEN_OTHER)
+		return err_set(err, ERR_HUMAN,
+			       "the source's QEMU has ended before the guest was handed over, and "
+			       "another one of it is there now");
 	if (found->src != SEEN_THERE)
 		return err_set(err, ERR_HUMAN,
 			       "the source's QEMU has ended before the guest was handed over: it "

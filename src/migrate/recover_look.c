@@ -15,6 +15,12 @@ static void words(char **to, const char *text)
 	*to = str_dup(text);
 }
 
+static bool is_other_guest(const struct migration *m, const struct qmp_identity *guest)
+{
+	return (m->guest.uuid[0] && !str_eq(guest->uuid, m->guest.uuid)) ||
+	       (m->guest.name[0] && guest->name[0] && !str_eq(guest->name, m->guest.name));
+}
+
 /* --- the source --- */
 
 static bool src_was_rebooted(struct migration *m)
@@ -45,26 +51,49 @@ static enum seen src_not_there(struct migration *m, struct found *found, const s
 	return SEEN_GONE;
 }
 
+/* Somebody has started another QEMU there since: of the same guest, by its user or its host? */
+static enum seen see_successor(struct migration *m, struct found *found)
+{
+	struct qmp_identity guest;
+	struct err err;
+	int ret = qmp_identity_query(m->src.qmp, &guest, &err);
+
+	qmp_close(m->src.qmp);
+	m->src.qmp = NULL;
+	if (ret < 0) {
+		words(&found->src_words, err.text);
+		return SEEN_UNKNOWN;
+	}
+	if (is_other_guest(m, &guest)) {
+		words(&found->src_words, "source: its QEMU has ended, another guest's is there");
+		return SEEN_GONE;
+	}
+	words(&found->src_words, "source: its QEMU has ended, another QEMU of this guest is there");
+	return SEEN_OTHER;
+}
+
 static enum seen open_src(struct migration *m, struct found *found)
 {
+	bool rebooted = src_was_rebooted(m);
 	_autofree_ char *process = NULL;
 	struct err err;
 
-	if (src_was_rebooted(m)) {
+	if (side_open_src(m, &err) < 0 && !(rebooted && err.kind == ERR_REFUSED))
+		return src_not_there(m, found, &err);
+	if (!m->src.qmp) {
 		words(&found->src_words, "source: its QEMU has ended: this host was rebooted");
 		return SEEN_GONE;
 	}
-	if (side_open_src(m, &err) < 0)
-		return src_not_there(m, found, &err);
 	process = process_name(m->src_pid);
-	if (!process || !m->record.src_process || str_eq(process, m->record.src_process))
+	if (!rebooted &&
+	    (!process || !m->record.src_process || str_eq(process, m->record.src_process)))
 		return SEEN_THERE;
+	if (rebooted || !src_process_lives(m))
+		return see_successor(m, found);
 	qmp_close(m->src.qmp);
 	m->src.qmp = NULL;
-	words(&found->src_words, src_process_lives(m)
-					 ? "source: another QEMU listens where its monitor was"
-					 : "source: its QEMU has ended, another one is there now");
-	return src_process_lives(m) ? SEEN_UNKNOWN : SEEN_GONE;
+	words(&found->src_words, "source: another QEMU listens where its monitor was");
+	return SEEN_UNKNOWN;
 }
 
 static const struct qmp_drive *drive_of(const struct migration *m, const struct record_disk *disk)
@@ -168,10 +197,12 @@ static enum seen open_dst(struct migration *m, struct found *found)
 	return SEEN_GONE;
 }
 
-static bool is_other_guest(const struct migration *m, const struct qmp_identity *guest)
+/* Ours waits, or has a migration behind it. One that has neither was started by somebody who runs
+ * the guest there himself, from a backup, say. */
+static bool is_not_from_us(const struct migration *m, const struct found *found)
 {
-	return (m->guest.uuid[0] && !str_eq(guest->uuid, m->guest.uuid)) ||
-	       (m->guest.name[0] && guest->name[0] && !str_eq(guest->name, m->guest.name));
+	return !m->switched && !str_eq(m->dst.status.state, "inmigrate") &&
+	       !found->dst_migration.status[0];
 }
 
 static int see_dst(struct migration *m, struct found *found, struct err *err)
@@ -184,10 +215,11 @@ static int see_dst(struct migration *m, struct found *found, struct err *err)
 	    qmp_status_query(side->qmp, &side->status, err) < 0 ||
 	    qmp_migration_query(side->qmp, &found->dst_migration, err) < 0)
 		return -1;
-	if (is_other_guest(m, &guest)) {
+	if (is_other_guest(m, &guest) || is_not_from_us(m, found)) {
 		found->dst = SEEN_OTHER;
-		found->dst_words = str_printf("%s: another guest's QEMU is there now (%s)",
-					      m->dst.name, m->opt->dst.socket);
+		found->dst_words = str_printf("%s: another QEMU is there now%s (%s)", m->dst.name,
+					      is_other_guest(m, &guest) ? ", of another guest" : "",
+					      m->opt->dst.socket);
 		drop_destination(m);
 		return 0;
 	}
