@@ -123,6 +123,8 @@ int step_release(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (undo_hold(m, timeout_ms, err) < 0)
 		note_untidy(m, err);
+	if (m->guard && guard_leave(m->guard, timeout_ms, err) < 0)
+		note_untidy(m, err);
 	for (size_t i = 0; m->by_hand && i < m->cookie->disks_count; i++)
 		if (m->cookie->disks[i].dst && mark_is_on(m->cookie->disks[i].dst, m->id))
 			unmark_file(m->cookie->disks[i].dst);

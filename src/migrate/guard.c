@@ -7,6 +7,7 @@
  *   release      let everything live, whatever becomes of the connection
  *   undo         end the program, remove what was made, go; so does the end of stdin, if it was
  *                not released
+ *   leave        go, after a release
  *
  * and says "TOKEN started", "TOKEN ended STATUS", "TOKEN released", "TOKEN undone". Everything
  * else that comes is the program's own. The token, drawn for each guard, keeps the two apart: what
@@ -117,6 +118,7 @@ static const char script[] =
 	"eval \"run $c\" 3<&- 4>&- & w=$!; say started ;;\n"
 	"release) trap leave HUP TERM INT; trap '' PIPE; freed=1; say released ;;\n"
 	"undo) undo ;;\n"
+	"leave) leave ;;\n"
 	"esac; done; [ -z \"$freed\" ] || leave; undo; }\n"
 	"main() {\n"
 	"read -r me r </proc/self/stat; trap undo HUP TERM INT PIPE; trap '' USR1\n"
@@ -364,6 +366,15 @@ int guard_undo(struct guard *g, int64_t timeout_ms, struct err *err)
 	if (send_text(g, "undo\n", err) < 0)
 		return -1;
 	return await(g, "the guard to end what it started", lost, &g->undone, err);
+}
+
+int guard_leave(struct guard *g, int64_t timeout_ms, struct err *err)
+{
+	if (send_text(g, "leave\n", err) < 0)
+		return 0; /* it has */
+	if (loop_await(g->loop, "the guard to leave", timeout_ms, lost, g, err) < 0)
+		return err_wrap(err, "%s", g->host->name);
+	return 0;
 }
 
 void guard_close(struct guard *g)

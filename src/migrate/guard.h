@@ -46,6 +46,9 @@ int guard_release(struct guard *guard, int64_t timeout_ms, struct err *err);
 /* Has it end the program and remove the files now; returns when it has. */
 int guard_undo(struct guard *guard, int64_t timeout_ms, struct err *err);
 
+/* After guard_release(): it goes, and nothing of it is left over there when this returns. */
+int guard_leave(struct guard *guard, int64_t timeout_ms, struct err *err);
+
 /* Ends the connection, with what that entails. NULL is accepted. */
 void guard_close(struct guard *guard);
 

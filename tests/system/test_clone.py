@@ -307,6 +307,7 @@ class Bound(CloneTest):
         for pid in guards:
             os.kill(pid, signal.SIGCONT)
         self.all_goes_over_there(move)
+        self.vmferry("recover", "-F", self.a.ssh_config, "--all")
         move.check_stayed(allowed_litter=SOCKETS, may_complain=True)
 
     def test_killed_after_the_point_of_no_return(self):
