@@ -19,10 +19,13 @@ static void tell(const struct migration *m, const struct step *step, enum step_s
 	m->report->step(m->report->arg, step, state);
 }
 
-/* A test that wants a fault at a certain moment finds us stopped there. */
-static void halt_for_test(const struct migration *m, const struct step *step)
+/* A test that wants a fault at a certain moment finds us stopped there: before a step, or with
+ * "/begun" and "/acted" behind its name in the middle of it. */
+static void halt_for_test(const struct migration *m, const struct step *step, const char *where)
 {
-	if (m->opt->halt_before && str_eq(m->opt->halt_before, step->name))
+	_autofree_ char *here = str_printf("%s%s", step->name, where);
+
+	if (m->opt->halt_before && str_eq(m->opt->halt_before, here))
 		raise(SIGSTOP);
 }
 
@@ -40,16 +43,18 @@ static int run_step(struct migration *m, const struct step *step, struct err *er
 {
 	int ret;
 
-	halt_for_test(m, step);
+	halt_for_test(m, step, "");
 	if (last_look(m, step, err) < 0)
 		return -1;
 	tell(m, step, STEP_BEGUN);
 	m->begun[step - steps] = true;
+	halt_for_test(m, step, "/begun");
 	if (!step->waits)
 		loop_shield(m->loop, true);
 	ret = step->run(m, deadline_of(m, step), err);
 	if (!step->waits)
 		loop_shield(m->loop, false);
+	halt_for_test(m, step, "/acted");
 	tell(m, step, ret < 0 ? STEP_FAILED : STEP_DONE);
 	return ret < 0 ? err_wrap(err, "%s", step->name) : 0;
 }

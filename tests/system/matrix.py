@@ -1,0 +1,343 @@
+"""The fault matrix: every step of a move times every fault, played on real QEMUs.
+
+    cell = Cell("plain", "copy", "ssh-cut")
+    outcome = Scene(test, cell, plan).play()     # "stayed", "moved", "human", or "-"
+
+Nothing here knows a step by its name. What steps there are, and which of them can be undone, is
+what `vmferry check --json` says; which commands they send is seen in a move that nothing befalls
+(Plan). Between the steps there is one line: before the point of no return (cancellable) a fault
+ends in the guest on the source, after it in the guest on the destination.
+
+A scene is: vmferry, halted at its step; the fault; vmferry goes on, or is killed; `recover`,
+twice, where somebody has to look; the checks; a new move, which has to succeed; and the guest's
+disks and its story, compared with what it was told.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+
+import hosts
+import relay
+from beats import Wrong, read_beats
+from faults import FAULTS
+from qemu import Qemu
+from qmp import Qmp, QmpClosed
+from rig import Disk, Guest
+from verify import check_disks, migration_settings
+
+DONE, REFUSED, FAILED, INTERRUPTED, HUMAN = 0, 3, 4, 5, 6
+STAYED = (REFUSED, FAILED, INTERRUPTED)
+STATE = f"{hosts.WORK}/state"
+QEMU = "/usr/bin/qemu-system-x86_64"
+
+# What a QEMU that was ended leaves of its own.
+OF_A_DEAD_QEMU = (r"\.sock$", r"\.log$", r"\.sock\.behind$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    variant: str
+    step: str
+    fault: str
+
+    def __str__(self):
+        return f"{self.variant}:{self.step}:{self.fault}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A way to begin a move."""
+    words: str
+    starts: bool  # vmferry has the destination's QEMU started
+    options: tuple = ()  # "START" becomes a command that starts it
+    first_disk: dict = dataclasses.field(default_factory=dict)
+    second_disk: dict = dataclasses.field(default_factory=dict)
+
+    def guest(self):
+        """So few writes, on so large a region, that one which is lost is not written over."""
+        return Guest(rate=100, sectors=127, disks=[
+            Disk(region=(2, 60), **self.first_disk),
+            Disk(bus="scsi", region=(2, 60), **self.second_disk)])
+
+
+SMALLER, MISSING = {"dst_size": 40 << 20}, {"dst_image": False}
+VARIANTS = {
+    "plain": Variant("a destination that waits, one of its disks smaller", False,
+                     first_disk=SMALLER),
+    "start": Variant("--start, one disk smaller, one missing", True, ("--start", "START"),
+                     SMALLER, MISSING),
+    "clone": Variant("--clone, both disks missing", True, ("--clone",), MISSING, MISSING),
+}
+
+
+@dataclasses.dataclass
+class Step:
+    name: str
+    phase: str
+    cancellable: bool
+    can_fail: bool  # what goes wrong before it is undone: it is not behind the point of no return
+    commands: dict = dataclasses.field(default_factory=dict)  # side -> the first it sends there
+
+
+class Plan:
+    """A variant's steps: those of a move that nothing befalls, and what `check` says of them."""
+
+    def __init__(self, test, variant):
+        scene = Scene(test, Cell(variant, "none", "none"), None)
+        scene.prepare()
+        cancellable = {line["step"]: line["cancellable"] for line in scene.json("check")
+                       if line["type"] == "planned_step"}
+        self.steps = []
+        for line in scene.json("migrate", "--verbose"):
+            if line["type"] == "step" and line["state"] == "begun":
+                self._add_step(line, cancellable)
+            elif line["type"] == "qmp" and line["direction"] == "sent" and self.steps:
+                side = "src" if line["side"] == "source" else "dst"
+                command = json.loads(line["text"]).get("execute")
+                self.steps[-1].commands.setdefault(side, command)
+        if unseen := set(cancellable) - {step.name for step in self.steps}:
+            raise Wrong(f"{variant}: planned, but not done: {unseen}")
+
+    def step(self, name):
+        return next(step for step in self.steps if step.name == name)
+
+    def _add_step(self, line, cancellable):
+        """One that could not be foreseen, as what a QEMU that is yet to be started makes
+        necessary, is like the one before."""
+        last = self.steps[-1].cancellable if self.steps else True
+        self.steps.append(Step(line["step"], line["phase"], cancellable.get(line["step"], last),
+                               can_fail=last))
+
+
+class Scene:
+    """One cell, on the hosts of a test."""
+    patience_s = 240  # the machine may be busy
+
+    def __init__(self, test, cell, plan):
+        self.test, self.cell, self.a, self.b = test, cell, test.a, test.b
+        self.variant = VARIANTS[cell.variant]
+        self.fault = FAULTS.get(cell.fault)
+        self.step = plan.step(cell.step) if plan else None
+        self.said = []
+
+    def play(self):
+        if self.fault.does_not_apply(self):
+            return "-"
+        self.prepare(relays=self.fault.relays)
+        process = self.test.start_vmferry(
+            *self.arguments("migrate", *self.fault.options), stdout=-1, stderr=-1, text=True,
+            env={"VMFERRY_TEST_HALT_BEFORE": self.step.name + self.fault.where,
+                 "STATE_DIRECTORY": STATE})
+        self.test.wait_for_halt(process, self.step.name)
+        if not self.fault.strike(self, process):
+            process.kill()
+            process.communicate()
+            return "-"
+        return self.outcome_of(process)
+
+    # ---- before
+
+    def prepare(self, relays=False):
+        guest = self.variant.guest()
+        if relays:
+            sock = f"{guest.directory}/qmp.sock"
+            guest.qemu = relay.in_front(sock, [QEMU], take_path=True)
+            guest.dst_qemu = relay.in_front(sock, [QEMU])
+            if self.cell.variant == "clone":
+                self.put_relay_into_qemu(sock)
+        for host in (self.a, self.b):
+            os.makedirs(host.outside(STATE))
+        self.move = self.test.prepare(guest, start_destination=not self.variant.starts)
+        if relays:
+            behind = self.a.outside(relay.behind(sock))
+            hosts.wait_until(lambda: os.path.exists(behind), "the relay is in its place")
+            self.move.before = self.move.traces()
+        self.dst_settings = (None if self.variant.starts else
+                             migration_settings(self.move.destination.watch))
+
+    def put_relay_into_qemu(self, sock):
+        """Who runs QEMU on hostb, by its usual path, gets one with a relay in front."""
+        real, script = f"{hosts.ETC}/qemu-system-x86_64", f"{hosts.ETC}/relayed-qemu"
+        words = shlex.join(relay.in_front(sock, [real, "-L", "/usr/share/qemu", "-L",
+                                                 "/usr/share/seabios"]))
+        self.b.shell(f'''
+            touch {real}
+            mount --bind {QEMU} {real}
+            printf '#!/bin/sh\\nexec %s "$@"\\n' {shlex.quote(words)} >{script}
+            chmod +x {script}
+            mount --bind {script} {QEMU}''', cwd="/")
+
+    def arguments(self, command, *options):
+        sock = self.move.source.qmp_sock
+        argv = [*self.move.guest.argv(is_source=False), "-daemonize"]
+        own = [shlex.join(argv) if word == "START" else word for word in self.variant.options]
+        return [command, "-F", self.a.ssh_config, *own, *options, sock, f"root@hostb:{sock}"]
+
+    # ---- vmferry
+
+    def vmferry(self, *arguments, host=None):
+        done = (host or self.a).run([*self.test.vmferry_argv(), *arguments], check=False,
+                                    env={"STATE_DIRECTORY": STATE}, timeout_s=self.patience_s)
+        self.said.append(f"$ vmferry {' '.join(arguments[:1])} -> {done.returncode}\n"
+                         f"{done.stderr}")
+        return done
+
+    def json(self, command, *options):
+        done = self.vmferry(*self.arguments(command, "--json", *options))
+        if done.returncode:
+            raise RuntimeError(f"{self.cell.variant}: {command}: {done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def recover(self):
+        return self.vmferry("recover", "--all").returncode
+
+    # ---- after
+
+    def outcome_of(self, process):
+        code = self.fault.let_go(self, process)
+        if code not in self.fault.codes(self.step):
+            raise self.wrong(f"exit status {code}, not one of {self.fault.codes(self.step)}")
+        if code is None or code == HUMAN:
+            code = self.settle()
+        if code == HUMAN:
+            self.check_human()
+            return "human"
+        if code is None:
+            code = DONE if self.is_running(self.b) else FAILED
+        try:
+            return self.check_stayed() if code in STAYED else self.check_moved()
+        except Exception as error:
+            raise self.wrong(f"{type(error).__name__}: {error}") from error
+
+    def settle(self):
+        """recover, twice: what it makes of it, None if all is settled. A fault that lasts ends
+        between two of them."""
+        self.fault.recover_meanwhile(self)
+        wanted = HUMAN if self.fault.needs_human(self.step) else DONE
+        for time in ("first", "second"):
+            code = self.recover()
+            if code != wanted:
+                raise self.wrong(f"the {time} recover: exit status {code}, not {wanted}")
+        return HUMAN if wanted == HUMAN else None
+
+    def is_running(self, host):
+        """Whether the guest runs there now."""
+        try:
+            if host is self.a:
+                return self.move.source.running()
+            if self.move.destination:
+                return self.move.destination.running()
+            with Qmp(host.outside(f"{self.move.guest.directory}/watch.sock"), deadline_s=0) as qmp:
+                return qmp.status() == "running"
+        except (OSError, QmpClosed):
+            return False
+
+    def check_human(self):
+        """The destination is dead, and may have run the guest: nobody may let it run but the
+        user, and nothing is taken from him."""
+        if self.is_running(self.a) or self.is_running(self.b):
+            raise self.wrong("somebody runs the guest")
+        if self.move.source.watch.status() != "postmigrate":
+            raise self.wrong(f"the source is {self.move.source.watch.status()}")
+        self.move.watcher.check()
+
+    def check_stayed(self):
+        move = self.move
+        if not move.source.running():
+            raise Wrong(f"the guest does not run on the source: {move.source.watch.status()}")
+        move.source.wait_for_beats()
+        self.check_settings(move.source, move.settings)
+        if move.destination is None and self.qemu_there():
+            raise Wrong("a QEMU is left on hostb")
+        self.await_no_litter()
+        self.move_again()
+        return "stayed"
+
+    def check_moved(self):
+        move = self.move
+        hosts.wait_until(lambda: move.source.process.poll() is not None, "the source ends")
+        if not move.destination:
+            move.attach_destination()
+        move.destination.watch.wait_status("running")
+        move.destination.wait_for_beats()
+        if self.dst_settings:
+            self.check_settings(move.destination, self.dst_settings)
+        self.await_no_litter()
+        self.move_back()
+        return "moved"
+
+    def check_settings(self, qemu, before):
+        if (now := migration_settings(qemu.watch)) != before:
+            raise Wrong(f"{qemu.host.name}: migration settings were not put back: "
+                        f"{before} became {now}")
+
+    def await_no_litter(self):
+        """What is ending takes a moment."""
+        def is_clean():
+            try:
+                self.move.check_litter(OF_A_DEAD_QEMU)
+                return True
+            except Wrong as error:
+                self.litter = error
+                return False
+        try:
+            hosts.wait_until(is_clean, "no litter", 10)
+        except TimeoutError:
+            raise self.litter from None
+
+    # ---- and again
+
+    def move_again(self):
+        move = self.move
+        if move.destination and move.destination.process.poll() is not None:
+            move.destination.close()
+            move.destination = self.waiting(self.b)
+        done = self.vmferry(*self.arguments("migrate"))
+        if done.returncode:
+            raise Wrong("a new move does not succeed")
+        if not move.destination:
+            move.attach_destination()
+        self.check_story(move.destination, move.source.beat_log, move.destination.beat_log)
+
+    def move_back(self):
+        """hosta's disks are there, and are used."""
+        move = self.move
+        first = move.source.beat_log + ".0"
+        os.rename(move.source.beat_log, first)
+        back = self.waiting(self.a)
+        self.test.addCleanup(back.close)
+        sock = back.qmp_sock
+        done = self.vmferry("migrate", "-F", self.b.ssh_config, sock, f"root@hosta:{sock}",
+                            host=self.b)
+        if done.returncode:
+            raise Wrong("a move back does not succeed")
+        self.check_story(back, first, move.destination.beat_log, back.beat_log)
+
+    def waiting(self, host):
+        """A new QEMU that waits, with the files that are there."""
+        guest = self.move.guest
+        return Qemu(guest, host, [QEMU, *without_program(guest)])
+
+    def check_story(self, qemu, *logs):
+        """The guest never ran twice, all that it was told is on its disks."""
+        qemu.wait_for_beats()
+        self.move.watcher.check()
+        qemu.quit()
+        check_disks(self.move.guest, qemu.host, read_beats(*logs).acked)
+
+    def qemu_there(self):
+        """The QEMUs on hostb: pids."""
+        return [pid for pid, line in self.b.processes().items()
+                if re.match(r"\S*qemu-system", line)]
+
+    def wrong(self, what):
+        return Wrong(f"{self.cell}: {what}\n" + "\n".join(self.said) + f"""
+again: VMFERRY_TEST_MATRIX={self.cell} /usr/bin/python3 -m unittest test_matrix""")
+
+
+def without_program(guest):
+    argv = guest.argv(is_source=False)
+    return argv[argv.index("-name"):]
