@@ -25,6 +25,16 @@ _vmferry_options() {
 	confirm)
 		echo '--keep-source --timeout --json --quiet --verbose --help'
 		;;
+	status)
+		echo '--timeout --identity --ssh-config --known-hosts --json --quiet --verbose --help'
+		;;
+	cancel)
+		echo '--help'
+		;;
+	recover)
+		echo '--all --timeout --identity --ssh-config --known-hosts
+			--json --quiet --verbose --help'
+		;;
 	esac
 }
 
@@ -53,6 +63,7 @@ _vmferry() {
 
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W 'migrate check begin prepare perform finish confirm
+			status cancel recover
 			--help --version' -- "$cur"))
 	elif [[ $cur == -* ]]; then
 		COMPREPLY=($(compgen -W "$(_vmferry_options "${words[1]}")" -- "$cur"))

@@ -1,11 +1,14 @@
 #include "base/tcp.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -76,6 +79,50 @@ int tcp_connect(struct loop *loop, const char *address, int port, int64_t timeou
 	fd = connect_to(loop, ai, what, timeout_ms, err);
 	freeaddrinfo(ai);
 	return fd;
+}
+
+static bool is_connected_to(int fd, const char *address, int port)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+	char host[NI_MAXHOST], service[NI_MAXSERV];
+
+	if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0 ||
+	    (peer.ss_family != AF_INET && peer.ss_family != AF_INET6) ||
+	    getnameinfo((struct sockaddr *)&peer, len, host, sizeof(host), service, sizeof(service),
+			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return false;
+	return str_eq(host, address) && atoi(service) == port;
+}
+
+static int descriptor_of(int pidfd, const struct dirent *entry)
+{
+	if (entry->d_name[0] == '.')
+		return -1;
+	return pidfd_getfd(pidfd, atoi(entry->d_name), 0);
+}
+
+size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, size_t max)
+{
+	_autofree_ char *path = str_printf("/proc/%d/fd", (int)pid);
+	int pidfd = pidfd_open(pid, 0);
+	DIR *directory = pidfd >= 0 ? opendir(path) : NULL;
+	struct dirent *entry;
+	size_t count = 0;
+
+	while (directory && count < max && (entry = readdir(directory))) {
+		int fd = descriptor_of(pidfd, entry);
+
+		if (fd >= 0 && is_connected_to(fd, address, port))
+			fds[count++] = fd;
+		else if (fd >= 0)
+			close(fd);
+	}
+	if (directory)
+		closedir(directory);
+	if (pidfd >= 0)
+		close(pidfd);
+	return count;
 }
 
 void tcp_quickack(int fd)

@@ -2,7 +2,9 @@
 #ifndef VMFERRY_BASE_TCP_H
 #define VMFERRY_BASE_TCP_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/loop.h"
@@ -17,6 +19,11 @@ int tcp_connect(struct loop *loop, const char *address, int port, int64_t timeou
  * caller's to free. Nothing is sent there; its name is looked up (getaddrinfo(3), which has
  * the resolver's own deadlines). NULL with @err. */
 char *tcp_local_address(const char *host, struct err *err);
+
+/* Copies of the descriptors that process @pid has of connections to @address:@port, into @fds;
+ * how many, @max at most. None where we may not have them (pidfd_getfd(2), Linux 5.6: being
+ * root, or the same user and nothing restricts ptrace(2)). The caller's to close. */
+size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, size_t max);
 
 /* Lets the next segments that come in on @fd be acknowledged at once (TCP_QUICKACK, tcp(7);
  * the kernel falls back by itself after a while). */

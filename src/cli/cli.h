@@ -32,7 +32,11 @@ enum command_bit {
 	FOR_PERFORM = 1 << 3,
 	FOR_FINISH = 1 << 4,
 	FOR_CONFIRM = 1 << 5,
-	FOR_ALL = (1 << 6) - 1,
+	FOR_STATUS = 1 << 6,
+	FOR_CANCEL = 1 << 7,
+	FOR_RECOVER = 1 << 8,
+	FOR_PHASES = FOR_BEGIN | FOR_PREPARE | FOR_PERFORM | FOR_FINISH | FOR_CONFIRM,
+	FOR_ALL = (1 << 9) - 1,
 };
 
 /* A command: its words, and what it does. Returns an enum exit_code. */
@@ -51,6 +55,8 @@ struct cmdline {
 	struct options options;
 	const char **disks, **maps; /* behind options.disks, options.maps */
 	bool json;
+	const char *vm;        /* status, cancel, recover: which; NULL: none was named */
+	bool all;              /* recover: every one */
 	bool only_check;       /* the command is `check` */
 	bool cookie_on_stdout; /* so --json goes to stderr */
 	enum verbosity verbosity;
@@ -76,6 +82,13 @@ extern const struct command command_prepare;
 extern const struct command command_perform;
 extern const struct command command_finish;
 extern const struct command command_confirm;
+extern const struct command command_status;
+extern const struct command command_cancel;
+extern const struct command command_recover;
+
+/* Settles, before a move of @source, what an earlier move of the same guest has left. -1 when
+ * there is none, or the guest is on the source now: go on. Else the exit code. */
+int recover_first(struct cmdline *cmd);
 
 /* The exit code for how a migration ended; @err NULL: well. */
 int exit_code_of(const struct migration *m, const struct err *err);

@@ -212,6 +212,14 @@ static int take_known_hosts(struct cmdline *cmd, const char *arg, struct err *er
 	return 0;
 }
 
+static int take_all(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->all = true;
+	return 0;
+}
+
 static int take_json(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	(void)arg;
@@ -244,6 +252,9 @@ static int take_help(struct cmdline *cmd, const char *arg, struct err *err)
 	return 0;
 }
 
+#define FOR_MOST (FOR_ALL & ~FOR_CANCEL)
+#define FOR_SSH (FOR_MIGRATE | FOR_STATUS | FOR_RECOVER)
+
 static const struct row rows[] = {
 	{"disk", 0, "NAME[=PATH]", FOR_MIGRATE | FOR_BEGIN | FOR_PREPARE, take_disk,
 	 "move this disk (and only those named so); its path over there. Repeatable"},
@@ -272,16 +283,17 @@ static const struct row rows[] = {
 	 "ports of the destination for disks and RAM (default: 49152-49215)"},
 	{"keep-source", 0, NULL, FOR_MIGRATE | FOR_CONFIRM, take_keep_source,
 	 "leave the source's QEMU, stopped"},
-	{"timeout", 0, "WHAT=SECONDS", FOR_ALL, take_timeout,
+	{"all", 0, NULL, FOR_RECOVER, take_all, "recover every guest"},
+	{"timeout", 0, "WHAT=SECONDS", FOR_MOST, take_timeout,
 	 "deadline of connect (10), answer (30), start (60), stall (60), switchover (15). "
 	 "Repeatable"},
-	{"identity", 'i', "FILE", FOR_MIGRATE, take_identity, "SSH: use only this private key"},
-	{"ssh-config", 'F', "FILE", FOR_MIGRATE, take_config, "SSH: an ssh_config(5)"},
-	{"known-hosts", 0, "FILE", FOR_MIGRATE, take_known_hosts,
+	{"identity", 'i', "FILE", FOR_SSH, take_identity, "SSH: use only this private key"},
+	{"ssh-config", 'F', "FILE", FOR_SSH, take_config, "SSH: an ssh_config(5)"},
+	{"known-hosts", 0, "FILE", FOR_SSH, take_known_hosts,
 	 "SSH: the only file with known host keys"},
-	{"json", 0, NULL, FOR_ALL, take_json, "one JSON object a line on stdout"},
-	{"quiet", 'q', NULL, FOR_ALL, take_quiet, "errors only"},
-	{"verbose", 'v', NULL, FOR_ALL, take_verbose,
+	{"json", 0, NULL, FOR_MOST, take_json, "one JSON object a line on stdout"},
+	{"quiet", 'q', NULL, FOR_MOST, take_quiet, "errors only"},
+	{"verbose", 'v', NULL, FOR_MOST, take_verbose,
 	 "every QMP line; check: also what each QEMU can"},
 	{"help", 'h', NULL, FOR_ALL, take_help, "show these options"},
 };
@@ -399,6 +411,8 @@ static int take_operands(struct cmdline *cmd, poptContext popt, struct err *err)
 	if ((bit & (FOR_MIGRATE | FOR_PREPARE | FOR_FINISH)) &&
 	    take_destination(cmd, popt, err) < 0)
 		return -1;
+	if ((bit & (FOR_STATUS | FOR_CANCEL | FOR_RECOVER)) && poptPeekArg(popt))
+		cmd->vm = keep(cmd, str_dup(poptGetArg(popt)));
 	if (poptPeekArg(popt))
 		return err_set(err, ERR_USAGE, "\"%s\" is one argument too many",
 			       poptPeekArg(popt));

@@ -2,8 +2,10 @@
  * change. */
 #include <stdio.h>
 
+#include "base/str.h"
 #include "cli/cli.h"
 #include "cli/show.h"
+#include "journal/journal.h"
 
 int exit_code_of(const struct migration *m, const struct err *err)
 {
@@ -41,9 +43,20 @@ static int run(struct cmdline *cmd)
 	return code;
 }
 
+/* Running again is recovering: what an earlier vmferry has left is settled first. */
 static int run_migrate(struct cmdline *cmd)
 {
-	return run(cmd);
+	struct err err;
+	_autofree_ char *directory = journal_directory(&err);
+	int code;
+
+	if (!directory) {
+		fprintf(stderr, "vmferry: %s; nothing was changed\n", err.text);
+		return EXIT_REFUSED;
+	}
+	cmd->options.journal_directory = directory;
+	code = recover_first(cmd);
+	return code < 0 ? run(cmd) : code;
 }
 
 static int run_check(struct cmdline *cmd)

@@ -5,8 +5,8 @@
 #include "cli/cli.h"
 
 static const struct command *const commands[] = {
-	&command_migrate, &command_check,  &command_begin,   &command_prepare,
-	&command_perform, &command_finish, &command_confirm,
+	&command_migrate, &command_check,   &command_begin,  &command_prepare, &command_perform,
+	&command_finish,  &command_confirm, &command_status, &command_cancel,  &command_recover,
 };
 
 #define COMMANDS_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -207,7 +207,7 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 	add_string(&b, "result", names[code]);
 	add_number(&b, "exit_code", code);
 	add_string(&b, "error", err ? err->text : NULL);
-	if (m->switched && m->was_running && !m->by_hand)
+	if (m->switched && m->was_running && !m->by_hand && !m->resumed)
 		add_number(&b, "stopped_ms", m->resumed_ms - m->stopped_ms);
 	print_line(out, OUT_MESSAGE, &b);
 }

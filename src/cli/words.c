@@ -35,10 +35,19 @@ static char *done_by_hand(const struct migration *m)
 	return str_printf("%s: %s %s", phase_name(m->phase), guest_of(m), next[m->phase].done);
 }
 
+static char *recovered(const struct migration *m)
+{
+	if (m->outcome == RECORD_MOVED)
+		return str_printf("recovered: %s is on %s", guest_of(m), m->dst.name);
+	return str_printf("recovered: undone, %s is on the source as before", guest_of(m));
+}
+
 char *words_done(const struct migration *m, int64_t elapsed_ms)
 {
 	double seconds = (double)elapsed_ms / 1000;
 
+	if (m->resumed)
+		return recovered(m);
 	if (m->by_hand)
 		return done_by_hand(m);
 	if (!m->switched)
@@ -78,7 +87,7 @@ char *words_failed(const struct migration *m, const struct err *err, int code)
 {
 	if (code == EXIT_REFUSED)
 		return refused(m, err);
-	if (m->switched)
+	if (m->switched || (m->resumed && !m->left_behind.count))
 		return str_printf("%s: LOOK AT THIS: %s", guest_of(m), err->text);
 	if (code == EXIT_HUMAN)
 		return str_printf(

@@ -1,6 +1,11 @@
 /* What is on record of one migration: enough to look at both sides after we have died, and to
  * go on, finish or undo. Each record is whole, so that the last one that can be read is all
  * that is needed. No secrets.
+ *
+ * In JSON a member has its name here; one that is 0, false or NULL is left out. Text is kept byte
+ * for byte: '%', control characters and what is no UTF-8 are "%" and two hex digits for each of
+ * their bytes ("%25" is a '%'). `inode` is a string of digits, for it may need all its 64 bits;
+ * other numbers have 63.
  */
 #ifndef VMFERRY_JOURNAL_RECORD_H
 #define VMFERRY_JOURNAL_RECORD_H
@@ -101,9 +106,13 @@ char *record_write(const struct record *record, struct err *err);
 
 /* Reads the line @text of @len bytes, without its newline, into @record, whatever that held
  * before. The line is hostile: its length, the count of its disks, every number's range and
- * every text (no control characters but in `start`, whose bytes are kept) are checked; unknown
- * members are skipped; a version other than ours is an error that says so. On error -1
- * (ERR_FAILED) and nothing to deinit.
+ * every text are checked; unknown members are skipped; a version other than ours is an error
+ * that says so. On error -1 (ERR_FAILED) and nothing to deinit.
+ *
+ * What users and QEMU name as they like may be any bytes: guest, all paths, dst_host, dst_user
+ * and `start`. To be shown they have to be cleaned, which err_set() does. Other texts are UTF-8
+ * without control characters; the id is 32 hex digits, source, dst_socket, src and dst are
+ * absolute paths, src_process is "PID START", mirror is one of its words.
  *
  * What is there afterwards: id, source, dst_socket, step, mirror, and each disk's name. */
 int record_read(struct record *record, const char *text, size_t len, struct err *err);

@@ -18,24 +18,32 @@ static const struct {
 
 #define WANTED_COUNT (sizeof(wanted) / sizeof(wanted[0]))
 
-static int set_wanted(struct migration *m, bool dst, struct err *err)
+/* Which of the wanted ones are off. */
+static int find_off(struct migration *m, bool dst, struct err *err)
 {
 	struct side *side = dst ? &m->dst : &m->src;
 
 	for (size_t i = 0; i < WANTED_COUNT; i++) {
-		const char *name = qmp_cap_name(wanted[i].cap);
 		bool on;
 
 		if (wanted[i].dst != dst || !qmp_can(&side->caps, wanted[i].cap))
 			continue;
-		if (qmp_capability_get(side->qmp, name, &on, err) < 0)
+		if (qmp_capability_get(side->qmp, qmp_cap_name(wanted[i].cap), &on, err) < 0)
 			return -1;
-		if (on)
-			continue;
-		m->capabilities_set |= 1u << i;
-		if (qmp_capability_set(side->qmp, name, true, err) < 0)
-			return -1;
+		if (!on)
+			m->capabilities_set |= 1u << i;
 	}
+	return 0;
+}
+
+static int switch_on(struct migration *m, bool dst, struct err *err)
+{
+	struct side *side = dst ? &m->dst : &m->src;
+
+	for (size_t i = 0; i < WANTED_COUNT; i++)
+		if (wanted[i].dst == dst && (m->capabilities_set & 1u << i) &&
+		    qmp_capability_set(side->qmp, qmp_cap_name(wanted[i].cap), true, err) < 0)
+			return -1;
 	return 0;
 }
 
@@ -60,9 +68,10 @@ static int take_back(struct migration *m, bool dst, struct err *err)
 int step_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	if (qmp_stop(m->dst.qmp, err) < 0)
+	if (qmp_stop(m->dst.qmp, err) < 0 || find_off(m, true, err) < 0 ||
+	    migration_record(m, err) < 0)
 		return -1;
-	return set_wanted(m, true, err);
+	return switch_on(m, true, err);
 }
 
 int hold_was_released(struct migration *m, bool *released, struct err *err)
@@ -118,17 +127,13 @@ int undo_hold(struct migration *m, int64_t timeout_ms, struct err *err)
 
 static int set_parameters(struct migration *m, struct err *err)
 {
-	struct qmp_parameters wanted_now;
+	struct qmp_parameters wanted_now = m->src_parameters;
 
-	if (qmp_parameters_get(m->src.qmp, &m->src_parameters, err) < 0)
-		return -1;
-	wanted_now = m->src_parameters;
 	wanted_now.max_bandwidth = m->opt->bandwidth ? m->opt->bandwidth : UNLIMITED;
 	if (m->opt->downtime_limit_ms)
 		wanted_now.downtime_limit_ms = m->opt->downtime_limit_ms;
 	else if (wanted_now.downtime_limit_ms > FIRST_DOWNTIME_LIMIT_MS)
 		wanted_now.downtime_limit_ms = FIRST_DOWNTIME_LIMIT_MS;
-	m->parameters_set = true;
 	return qmp_parameters_set(m->src.qmp, &wanted_now, err);
 }
 
@@ -162,7 +167,11 @@ static int remove_note(struct migration *m, struct err *err)
 int step_settings(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	if (leave_note(m, err) < 0 || set_wanted(m, false, err) < 0)
+	if (leave_note(m, err) < 0 || find_off(m, false, err) < 0 ||
+	    qmp_parameters_get(m->src.qmp, &m->src_parameters, err) < 0)
+		return -1;
+	m->parameters_set = true;
+	if (migration_record(m, err) < 0 || switch_on(m, false, err) < 0)
 		return -1;
 	return set_parameters(m, err);
 }

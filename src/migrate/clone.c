@@ -205,13 +205,19 @@ void look_at_clone_over_there(struct migration *m)
 
 /* --- starting it --- */
 
+/* Its files are those of the disks, then these by their temporary names; see files.c. */
 int step_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	char **files = mem_zalloc(m->disks.count + 1, sizeof(*files));
+	size_t count = m->disks.count;
+	char **files = mem_zalloc(2 * count + 1, sizeof(*files));
 
-	for (size_t i = 0; i < m->disks.count; i++)
-		files[i] = m->disks.list[i].dst_path;
-	m->guard = guard_start(m->loop, m->host, files, m->disks.count, timeout_ms, err);
+	for (size_t i = 0; i < count; i++) {
+		files[i] = str_dup(m->disks.list[i].dst_path);
+		files[count + i] = file_temporary_path(m, &m->disks.list[i]);
+	}
+	m->guard = guard_start(m->loop, m->host, files, 2 * count, timeout_ms, err);
+	for (size_t i = 0; i < 2 * count; i++)
+		free(files[i]);
 	free(files);
 	return m->guard ? 0 : -1;
 }

@@ -34,9 +34,11 @@ struct disk {
 	char *storage; /* what the source's storage is, see look_at_storage(); NULL: not asked */
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
-	int nbd_fd;      /* our copy of the connection that the source's QEMU has, or -1 */
-	bool maybe_made; /* it was sent, and its answer lost */
-	char *made_path; /* the file that we made over there, the only one to remove; NULL: none */
+	int nbd_fd; /* our copy of the connection that the source's QEMU has, or -1 */
+	/* The file that we make over there, see files.c. */
+	bool making;         /* it may be there under its temporary name */
+	uint64_t made_inode; /* of that file; 0: not known */
+	char *made_path;     /* it has this name, its final one; NULL: not yet, or none */
 	bool passed_fd, has_target, has_job; /* made by us in the source's QEMU */
 
 	/* What the source's QEMU told by events. */

@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "migrate/migration.h"
+#include "migrate/record.h"
 #include "migrate/step_functions.h"
 #include "migrate/steps.h"
 
@@ -19,13 +20,14 @@ static void tell(const struct migration *m, const struct step *step, enum step_s
 	m->report->step(m->report->arg, step, state);
 }
 
-/* A test that wants a fault at a certain moment finds us stopped there: before a step, or with
- * "/begun" and "/acted" behind its name in the middle of it. */
-static void halt_for_test(const struct migration *m, const struct step *step, const char *where)
+/* A test that wants a fault at a certain moment finds us stopped there: before a step, or
+ * "STEP/begun", when it is on record, or "STEP/acted", when only that is not on record. */
+static void halt_for_test(const struct migration *m, const struct step *step, const char *moment)
 {
-	_autofree_ char *here = str_printf("%s%s", step->name, where);
+	const char *wanted = m->opt->halt_before;
+	size_t len = strlen(step->name);
 
-	if (m->opt->halt_before && str_eq(m->opt->halt_before, here))
+	if (wanted && strncmp(wanted, step->name, len) == 0 && str_eq(wanted + len, moment))
 		raise(SIGSTOP);
 }
 
@@ -39,6 +41,30 @@ static int last_look(struct migration *m, const struct step *step, struct err *e
 	return m->switched ? 0 : migration_check_alive(m, err);
 }
 
+/* Without a record of what is about to be done it is not done, as long as that can be helped. */
+static int put_on_record(struct migration *m, const struct step *step, enum record_state state,
+			 struct err *err)
+{
+	if (record_step(m, step, state, err) == 0)
+		return 0;
+	if (step->cancellable)
+		return -1;
+	migration_note(m, "%s", err->text);
+	return 0;
+}
+
+static int act(struct migration *m, const struct step *step, struct err *err)
+{
+	int ret;
+
+	if (!step->waits)
+		loop_shield(m->loop, true);
+	ret = step->run(m, deadline_of(m, step), err);
+	if (!step->waits)
+		loop_shield(m->loop, false);
+	return ret;
+}
+
 static int run_step(struct migration *m, const struct step *step, struct err *err)
 {
 	int ret;
@@ -48,13 +74,13 @@ static int run_step(struct migration *m, const struct step *step, struct err *er
 		return -1;
 	tell(m, step, STEP_BEGUN);
 	m->begun[step - steps] = true;
+	ret = put_on_record(m, step, RECORD_BEGUN, err);
 	halt_for_test(m, step, "/begun");
-	if (!step->waits)
-		loop_shield(m->loop, true);
-	ret = step->run(m, deadline_of(m, step), err);
-	if (!step->waits)
-		loop_shield(m->loop, false);
+	if (ret == 0)
+		ret = act(m, step, err);
 	halt_for_test(m, step, "/acted");
+	if (ret == 0)
+		ret = put_on_record(m, step, RECORD_DONE, err);
 	tell(m, step, ret < 0 ? STEP_FAILED : STEP_DONE);
 	return ret < 0 ? err_wrap(err, "%s", step->name) : 0;
 }
@@ -77,6 +103,7 @@ static void undo_step(struct migration *m, const struct step *step)
 static void undo_all(struct migration *m)
 {
 	loop_shield(m->loop, true);
+	record_undoing(m);
 	for (size_t i = steps_count; i-- > 0;)
 		undo_step(m, &steps[i]);
 	loop_shield(m->loop, false);
@@ -137,34 +164,60 @@ static void see_sides(struct migration *m)
 	see_side(m, &m->dst, m->opt->dst.socket);
 }
 
-void steps_undo(struct migration *m)
+static void undo_for(struct migration *m, enum err_kind kind)
 {
-	m->undone_for = ERR_FAILED;
+	m->undone_for = kind;
 	undo_all(m);
 	see_source(m);
 	if (m->left_behind.count)
 		see_sides(m);
+	else
+		record_end(m, RECORD_BACK);
+}
+
+void steps_undo(struct migration *m)
+{
+	undo_for(m, ERR_FAILED);
+}
+
+static int failed(struct migration *m, const struct step *step, struct err *err)
+{
+	if (m->switched) {
+		err->kind = ERR_HUMAN;
+		see_sides(m);
+		return -1;
+	}
+	if (err->kind == ERR_REFUSED && step->phase != PHASE_BEGIN)
+		err->kind = ERR_FAILED;
+	undo_for(m, err->kind);
+	return -1;
+}
+
+static int run_from(struct migration *m, size_t row, enum phase first, enum phase last,
+		    struct err *err)
+{
+	for (size_t i = row; i < steps_count; i++) {
+		if (steps[i].phase < first || steps[i].phase > last || !step_applies(&steps[i], m))
+			continue;
+		if (run_step(m, &steps[i], err) < 0)
+			return failed(m, &steps[i], err);
+	}
+	return 0;
 }
 
 int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err)
 {
-	for (size_t i = 0; i < steps_count; i++) {
-		if (steps[i].phase < first || steps[i].phase > last || !step_applies(&steps[i], m))
-			continue;
-		if (run_step(m, &steps[i], err) == 0)
-			continue;
-		if (m->switched)
-			err->kind = ERR_HUMAN;
-		else if (err->kind == ERR_REFUSED && steps[i].phase != PHASE_BEGIN)
-			err->kind = ERR_FAILED;
-		if (!m->switched) {
-			m->undone_for = err->kind;
-			undo_all(m);
-			see_source(m);
-		}
-		if (m->switched || m->left_behind.count)
-			see_sides(m);
+	if (run_from(m, 0, first, last, err) < 0)
 		return -1;
-	}
+	if (last == PHASE_CONFIRM)
+		record_end(m, RECORD_MOVED);
+	return 0;
+}
+
+int steps_resume(struct migration *m, size_t row, enum phase last, struct err *err)
+{
+	if (run_from(m, row, PHASE_BEGIN, last, err) < 0)
+		return -1;
+	record_end(m, RECORD_MOVED);
 	return 0;
 }

@@ -1,6 +1,19 @@
 /* The destination's files that we make, and remove again. Made exclusively: what is there
  * already is never written over by this step, and what we have not made is never removed.
+ *
+ * That has to hold for who comes after us, too, should we be killed at any moment. So a file is
+ * made as .NAME.vmferry-ID, which by the migration's id nobody else uses; it gets its final name
+ * only when its inode is on record, and never one that somebody has taken meanwhile. What has the
+ * temporary name is ours, then, and what has the final name is ours if it is that inode. The
+ * number says so while the file lives: of a file that was removed by somebody else, the next one
+ * may get it.
+ *
+ * All files are made first, their inodes asked for by one command and recorded at once, then all
+ * are named.
  */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,12 +21,21 @@
 #include "migrate/mark.h"
 #include "migrate/step_functions.h"
 
+/* Behind the temporary name, for the moment in which it is tried out whether there are hard
+ * links. */
+#define SECOND_LINK "+"
+#define NO_LINKS 10
+
+/* What there is room for of a file's name in the temporary one, with SECOND_LINK. */
+#define NAME_KEPT (NAME_MAX - (int)(sizeof(".") - 1 + sizeof(".vmferry-") - 1 + 32 + 1))
+
 /* qemu-img over there gives the empty file we made its format; the file's mode and its
- * exclusive creation are ours. */
-static int format_qcow2(struct migration *m, const struct disk *disk, int64_t timeout_ms,
-			struct err *err)
+ * exclusive creation are ours. It is the same file afterwards (qemu-img 7.2: it opens and truncates
+ * what is there). */
+static int format_qcow2(struct migration *m, const struct disk *disk, const char *file,
+			int64_t timeout_ms, struct err *err)
 {
-	_autofree_ char *path = str_shell_quote(disk->dst_path);
+	_autofree_ char *path = str_shell_quote(file);
 	_autofree_ char *command = str_printf(
 		"qemu-img create -q -f qcow2 -o compat=%s,cluster_size=%llu %s %llu",
 		disk->src->compat && str_eq(disk->src->compat, "0.10") ? "0.10" : "1.1",
@@ -26,38 +48,158 @@ static int format_qcow2(struct migration *m, const struct disk *disk, int64_t ti
 	return ret;
 }
 
-static int create(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+char *file_temporary_path(const struct migration *m, const struct disk *disk)
 {
-	bool qcow2 = str_eq(disk->src->driver, "qcow2");
+	_autofree_ char *directory = str_directory(disk->dst_path);
+	const char *slash = strrchr(disk->dst_path, '/');
+	const char *name = slash ? slash + 1 : disk->dst_path;
+	uint32_t hash = 2166136261u; /* FNV-1a */
 
-	if (host_file_create(m->host, disk->dst_path, qcow2 ? 0 : disk->src->virtual_size,
-			     disk->mode, err) < 0) {
-		disk->maybe_made = err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT;
-		return -1;
-	}
-	disk->made_path = str_dup(disk->dst_path);
-	if (m->guard && guard_made(m->guard, (size_t)(disk - m->disks.list), err) < 0)
-		return -1;
-	if (m->by_hand && mark_file(disk->made_path, m->id, err) < 0)
-		migration_note(m, "%s; should the move fail, that file will stay", err->text);
-	return qcow2 ? format_qcow2(m, disk, timeout_ms, err) : 0;
+	if (strlen(name) <= NAME_KEPT)
+		return str_printf("%s/.%s.vmferry-%s", directory, name, m->id);
+	for (const char *c = name; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * 16777619u;
+	return str_printf("%s/.%.*s-%08" PRIx32 ".vmferry-%s", directory, NAME_KEPT - 9, name, hash,
+			  m->id);
 }
 
-int step_create(struct migration *m, int64_t timeout_ms, struct err *err)
+/* The guard has the final names first, then the temporary ones; see step_guard(). */
+static int tell_guard(struct migration *m, const struct disk *disk, bool temporary, struct err *err)
+{
+	size_t index = (size_t)(disk - m->disks.list) + (temporary ? m->disks.count : 0);
+
+	return m->guard ? guard_made(m->guard, index, err) : 0;
+}
+
+static int create(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+{
+	_autofree_ char *path = file_temporary_path(m, disk);
+	bool qcow2 = str_eq(disk->src->driver, "qcow2");
+
+	disk->making = true;
+	if (host_file_create(m->host, path, qcow2 ? 0 : disk->src->virtual_size, disk->mode, err) <
+	    0) {
+		disk->making = err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT;
+		return -1;
+	}
+	if (tell_guard(m, disk, true, err) < 0)
+		return -1;
+	if (m->by_hand && mark_file(path, m->id, err) < 0)
+		migration_note(m, "%s; should the move fail, that file will stay", err->text);
+	return qcow2 ? format_qcow2(m, disk, path, timeout_ms, err) : 0;
+}
+
+static int name(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+{
+	_autofree_ char *path = file_temporary_path(m, disk);
+
+	(void)timeout_ms;
+	if (host_file_rename(m->host, path, disk->dst_path, err) < 0)
+		return -1;
+	disk->making = false;
+	disk->made_path = str_dup(disk->dst_path);
+	return tell_guard(m, disk, false, err);
+}
+
+/* Prints the inodes of all files. Where the renaming needs hard links it is seen by making one
+ * whether there are any. */
+static char *inodes_command(const struct migration *m)
+{
+	struct buf command = {0};
+
+	buf_printf(&command, "for f in");
+	for (size_t i = 0; i < m->disks.count; i++) {
+		_autofree_ char *path = NULL, *word = NULL;
+
+		if (!m->disks.list[i].making)
+			continue;
+		path = file_temporary_path(m, &m->disks.list[i]);
+		word = str_shell_quote(path);
+		buf_printf(&command, " %s", word);
+	}
+	buf_printf(&command, "; do stat -c %%i -- \"$f\" || exit 1; ");
+	if (m->host->rename_links)
+		buf_printf(&command, "ln -- \"$f\" \"$f\"%s && rm -f -- \"$f\"%s || exit %d; ",
+			   SECOND_LINK, SECOND_LINK, NO_LINKS);
+	buf_printf(&command, "done");
+	return command.data;
+}
+
+/* Gives each disk its number of @text, which has one a line. Returns the last disk that got one,
+ * or NULL; *@all: all of them have. */
+static const struct disk *take_inodes(struct migration *m, const char *text, bool *all)
+{
+	const struct disk *last = NULL;
+
+	*all = true;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+		int used = 0;
+
+		if (!disk->making)
+			continue;
+		*all = *all && text && sscanf(text, "%" SCNu64 "%n", &disk->made_inode, &used) == 1;
+		if (!*all)
+			break;
+		text += used;
+		last = disk;
+	}
+	return last;
+}
+
+static int learn_inodes(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	_autofree_ char *command = inodes_command(m);
+	struct process_output output = {0};
+	int ret = host_command(m->host, command, timeout_ms, &output, err);
+	const struct disk *last;
+	bool all;
+
+	if (ret == 0) {
+		last = take_inodes(m, output.out.data, &all);
+		if (output.status == NO_LINKS && last)
+			ret = err_set(err, ERR_FAILED,
+				      "%s: %s cannot be made safely, for its file system makes no "
+				      "hard links; make it there by hand, or let the disk go "
+				      "elsewhere (--disk %s=PATH)",
+				      m->dst.name, last->dst_path, last->name);
+		else if (output.status != 0 || !all)
+			ret = err_set(err, ERR_FAILED,
+				      "%s: the inodes of the files made there cannot be seen: %s",
+				      m->dst.name,
+				      output.err.data ? output.err.data : "stat tells none");
+	}
+	process_output_deinit(&output);
+	return ret;
+}
+
+static int each_created(struct migration *m,
+			int (*act)(struct migration *m, struct disk *disk, int64_t timeout_ms,
+				   struct err *err),
+			int64_t timeout_ms, struct err *err)
 {
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
-		if (disk->fate == DISK_CREATE && create(m, disk, timeout_ms, err) < 0)
+		if (disk->fate == DISK_CREATE && act(m, disk, timeout_ms, err) < 0)
 			return err_wrap(err, "disk %s", disk->name);
 	}
 	return 0;
 }
 
+int step_create(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (each_created(m, create, timeout_ms, err) < 0 || learn_inodes(m, timeout_ms, err) < 0 ||
+	    migration_record(m, err) < 0)
+		return -1;
+	return each_created(m, name, timeout_ms, err);
+}
+
 static bool any_created(const struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].made_path || m->disks.list[i].maybe_made)
+		if (m->disks.list[i].making || m->disks.list[i].made_inode ||
+		    m->disks.list[i].made_path)
 			return true;
 	return false;
 }
@@ -67,6 +209,8 @@ static int ensure_host(struct migration *m, struct err *err)
 {
 	struct file_info info;
 
+	if (!m->host)
+		return err_set(err, ERR_FAILED, "%s: it cannot be reached", m->dst.name);
 	if (host_file_info(m->host, "/", &info, NULL) == 0)
 		return 0;
 	return host_reopen(m->host, err);
@@ -88,7 +232,7 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 		"for d in /proc/[0-9]*/fd; do if [ -d \"$d\" ] && [ ! -r \"$d\" ]; then exit %d; "
 		"fi; "
 		"for f in \"$d\"/*; do if [ \"$f\" -ef %s ]; then exit %d; fi; done; done; exit 0",
-		m->guard ? "1 2 3 4 5" : "", word, NOT_KNOWN, word, IN_USE);
+		m->guard || m->opt->clone ? "1 2 3 4 5" : "", word, NOT_KNOWN, word, IN_USE);
 	struct process_output output = {0};
 	int ret = host_command(m->host, command, timeout_ms, &output, err);
 
@@ -103,31 +247,71 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 					       : "whether it is in use cannot be seen");
 }
 
-/* Nobody can tell ours from one that came meanwhile: what is there stays. */
-static int look_for_made(struct migration *m, struct disk *disk, struct err *err)
-{
-	struct file_info info;
+/* Whether the file @path is the one that we made: *@ours. False too when there is none. */
+#define ABSENT 10
+#define ANOTHER 11
 
-	disk->maybe_made = false;
-	if (host_file_info(m->host, disk->dst_path, &info, err) == 0 && info.kind == FILE_ABSENT)
-		return 0;
-	return err_set(err, ERR_FAILED,
-		       "%s: whether %s was made here is not known; remove it if nothing is in it",
-		       m->dst.name, disk->dst_path);
+static int see_ours(struct migration *m, const struct disk *disk, const char *path,
+		    int64_t timeout_ms, bool *ours, struct err *err)
+{
+	_autofree_ char *dir = str_directory(path);
+	_autofree_ char *directory = str_shell_quote(dir);
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf(
+		"cd %s || exit 1; f=%s; [ -e \"$f\" ] || [ -L \"$f\" ] || exit %d; "
+		"i=$(stat -c %%i -- \"$f\") || exit 1; [ \"$i\" = %" PRIu64 " ] || exit %d",
+		directory, word, ABSENT, disk->made_inode, ANOTHER);
+	struct process_output output = {0};
+	int ret = host_command(m->host, command, timeout_ms, &output, err);
+
+	if (ret == 0 && output.status != 0 && output.status != ABSENT && output.status != ANOTHER)
+		ret = err_set(err, ERR_FAILED,
+			      "%s: whether %s is the file that was made here cannot be seen; "
+			      "remove it if it is inode %" PRIu64,
+			      m->dst.name, path, disk->made_inode);
+	*ours = ret == 0 && output.status == 0;
+	process_output_deinit(&output);
+	return ret;
 }
 
-static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+static int remove_temporary(struct migration *m, struct disk *disk, struct err *err)
 {
-	if (disk->maybe_made)
-		return look_for_made(m, disk, err);
-	if (!disk->made_path)
-		return 0;
-	if (!m->dst_obeyed && see_unused(m, disk->made_path, timeout_ms, err) < 0)
+	_autofree_ char *path = file_temporary_path(m, disk);
+	_autofree_ char *second = str_printf("%s" SECOND_LINK, path);
+
+	if (host_file_remove(m->host, path, err) < 0 ||
+	    (m->host->rename_links && host_file_remove(m->host, second, err) < 0))
 		return -1;
-	if (host_file_remove(m->host, disk->made_path, err) < 0)
+	disk->making = false;
+	return 0;
+}
+
+static int remove_named(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+{
+	const char *path = disk->made_path ? disk->made_path : disk->dst_path;
+	bool ours = true;
+
+	/* By hand, finish knows it by its mark. */
+	if (disk->made_inode && see_ours(m, disk, path, timeout_ms, &ours, err) < 0)
+		return -1;
+	if (ours && !m->dst_obeyed && see_unused(m, path, timeout_ms, err) < 0)
+		return -1;
+	if (ours && host_file_remove(m->host, path, err) < 0)
 		return -1;
 	free(disk->made_path);
 	disk->made_path = NULL;
+	disk->made_inode = 0;
+	return 0;
+}
+
+/* All it needs to know is m->id and of @disk the path, `making` and the inode: it looks before it
+ * acts, so a process may do it that has made nothing, or once more. */
+static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+{
+	if (disk->making && remove_temporary(m, disk, err) < 0)
+		return -1;
+	if (disk->made_path || disk->made_inode)
+		return remove_named(m, disk, timeout_ms, err);
 	return 0;
 }
 
@@ -142,6 +326,8 @@ static void leave_to_guard(struct migration *m, int64_t timeout_ms)
 	for (size_t i = 0; i < m->disks.count; i++) {
 		free(m->disks.list[i].made_path);
 		m->disks.list[i].made_path = NULL;
+		if (!m->disks.list[i].making)
+			m->disks.list[i].made_inode = 0;
 	}
 }
 

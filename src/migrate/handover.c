@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "migrate/look.h"
 #include "migrate/mark.h"
+#include "migrate/source_process.h"
 
 void handover_note_of(const struct migration *m, char *note, size_t size)
 {
@@ -30,25 +31,6 @@ static char *own_hostname(void)
 	char name[256] = "";
 
 	return gethostname(name, sizeof(name) - 1) == 0 && name[0] ? str_dup(name) : NULL;
-}
-
-/* A process as no other will ever be on this host while it is up: "PID START", START being
- * field 22 of proc(5)'s stat; NULL when it is not seen. */
-static char *process_name(pid_t pid)
-{
-	_autofree_ char *path = str_printf("/proc/%d/stat", (int)pid);
-	FILE *file = pid > 0 ? fopen(path, "re") : NULL;
-	char line[1024] = "", *rest = NULL, *word = NULL;
-
-	if (!file)
-		return NULL;
-	if (fgets(line, sizeof(line), file))
-		word = strrchr(line, ')');
-	fclose(file);
-	word = word ? strtok_r(word, " ", &rest) : NULL;
-	for (int field = 2; word && field < 22; field++)
-		word = strtok_r(NULL, " ", &rest);
-	return word ? str_printf("%d %s", (int)pid, word) : NULL;
 }
 
 void handover_check_process(struct migration *m)
@@ -251,12 +233,10 @@ int handover_read(struct migration *m, struct err *err)
 		return -1;
 	snprintf(m->guest.name, sizeof(m->guest.name), "%s", cookie->name ? cookie->name : "");
 	snprintf(m->guest.uuid, sizeof(m->guest.uuid), "%s", cookie->uuid);
-	/* A destination's QEMU can be used only once: an id of its own for each prepare is one for
-	 * each handing over, and none that another host has chosen. */
+	/* A destination's QEMU can be used only once: prepare keeps the id that was drawn for it,
+	 * which is one for each handing over, and none that another host has chosen. */
 	if (cookie->id && m->phase != PHASE_PREPARE)
 		snprintf(m->id, sizeof(m->id), "%s", cookie->id);
-	else
-		draw_id(m->id, sizeof(m->id));
 	m->in_stream = cookie->method == COOKIE_BLOCK;
 	m->incremental = cookie->incremental;
 	m->was_running = cookie->was_running;

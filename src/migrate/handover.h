@@ -17,7 +17,7 @@ void handover_note_of(const struct migration *m, char *note, size_t size);
 /* What m->phase gives to the next one. @failure: why it failed, NULL when it did not. */
 void handover_write(const struct migration *m, const struct err *failure, struct cookie *cookie);
 
-/* Draws the id of a new migration, for begin. */
+/* Draws m->id, for a new migration. */
 void handover_new_id(struct migration *m);
 
 /* Takes in m->cookie, before anything is looked at. ERR_REFUSED when it is not from the phase

@@ -24,6 +24,7 @@ struct host_ops {
 			 struct err *err);
 	int (*file_create)(struct host *host, const char *path, uint64_t size_bytes, uint32_t mode,
 			   struct err *err);
+	int (*file_rename)(struct host *host, const char *from, const char *to, struct err *err);
 	int (*file_remove)(struct host *host, const char *path, struct err *err);
 	int (*free_space)(struct host *host, const char *path, uint64_t *bytes, struct err *err);
 	int (*command)(struct host *host, const char *command, int64_t timeout_ms,
@@ -35,7 +36,8 @@ struct host_ops {
 /* The first member of both kinds. */
 struct host {
 	const struct host_ops *ops;
-	const char *name; /* for words */
+	const char *name;  /* for words */
+	bool rename_links; /* file_rename is safe only where the file system has hard links */
 };
 
 struct host *host_local(struct loop *loop, int64_t answer_timeout_ms);
@@ -78,6 +80,12 @@ static inline int host_file_create(struct host *host, const char *path, uint64_t
 				   uint32_t mode, struct err *err)
 {
 	return host->ops->file_create(host, path, size_bytes, mode, err);
+}
+
+static inline int host_file_rename(struct host *host, const char *from, const char *to,
+				   struct err *err)
+{
+	return host->ops->file_rename(host, from, to, err);
 }
 
 static inline int host_file_remove(struct host *host, const char *path, struct err *err)

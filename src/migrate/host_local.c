@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -88,6 +89,31 @@ static int local_file_create(struct host *host, const char *path, uint64_t size_
 	return ret;
 }
 
+/* Not every file system knows RENAME_NOREPLACE (renameat2(2)). */
+static int rename_by_link(const char *from, const char *to)
+{
+	if (link(from, to) < 0)
+		return -1;
+	if (unlink(from) < 0) {
+		int why = errno;
+
+		unlink(to);
+		errno = why;
+		return -1;
+	}
+	return 0;
+}
+
+static int local_file_rename(struct host *host, const char *from, const char *to, struct err *err)
+{
+	(void)host;
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if ((errno == EINVAL || errno == ENOSYS) && rename_by_link(from, to) == 0)
+		return 0;
+	return err_errno(err, errno, "rename %s to %s", from, to);
+}
+
 static int local_file_remove(struct host *host, const char *path, struct err *err)
 {
 	(void)host;
@@ -132,6 +158,7 @@ static const struct host_ops local_ops = {
 	.unix_stream = local_unix_stream,
 	.file_info = local_file_info,
 	.file_create = local_file_create,
+	.file_rename = local_file_rename,
 	.file_remove = local_file_remove,
 	.free_space = local_free_space,
 	.command = local_command,

@@ -58,6 +58,13 @@ static int remote_file_create(struct host *host, const char *path, uint64_t size
 	return ssh ? ssh_file_create(ssh, path, size_bytes, mode, err) : -1;
 }
 
+static int remote_file_rename(struct host *host, const char *from, const char *to, struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_file_rename(ssh, from, to, err) : -1;
+}
+
 static int remote_file_remove(struct host *host, const char *path, struct err *err)
 {
 	struct ssh *ssh = session(host, err);
@@ -102,6 +109,7 @@ static const struct host_ops remote_ops = {
 	.unix_stream = remote_unix_stream,
 	.file_info = remote_file_info,
 	.file_create = remote_file_create,
+	.file_rename = remote_file_rename,
 	.file_remove = remote_file_remove,
 	.free_space = remote_free_space,
 	.command = remote_command,
@@ -115,6 +123,7 @@ struct host *host_ssh(struct loop *loop, const struct ssh_target *target, struct
 
 	h->host.ops = &remote_ops;
 	h->host.name = target->host;
+	h->host.rename_links = true;
 	h->loop = loop;
 	h->target = target;
 	if (remote_reopen(&h->host, err) < 0) {

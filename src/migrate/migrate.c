@@ -3,8 +3,10 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "migrate/handover.h"
 #include "migrate/look.h"
 #include "migrate/nbd.h"
+#include "migrate/record.h"
 #include "migrate/step_functions.h"
 
 struct migration *migration_new(struct loop *loop, const struct options *opt,
@@ -19,6 +21,7 @@ struct migration *migration_new(struct loop *loop, const struct options *opt,
 	m->src.m = m->dst.m = m;
 	m->src.name = "source";
 	m->ram_fd = -1;
+	handover_new_id(m);
 	m->incremental = opt->incremental;
 	m->dst.name = opt->dst.host ? opt->dst.host : "destination";
 	return m;
@@ -34,6 +37,8 @@ void migration_free(struct migration *m)
 	source_process_deinit(&m->process);
 	disconnect_disks(m);
 	disconnect_ram(m);
+	journal_close(m->journal);
+	record_deinit(&m->record);
 	qmp_close(m->src.qmp);
 	qmp_close(m->dst.qmp);
 	host_close(m->host);
@@ -78,5 +83,7 @@ int migration_run(struct migration *m, struct err *err)
 	if (steps_run(m, PHASE_BEGIN, PHASE_BEGIN, err) < 0)
 		return -1;
 	migration_tell_left_out(m);
+	if (record_open(m, err) < 0)
+		return -1;
 	return steps_run(m, PHASE_PREPARE, PHASE_CONFIRM, err);
 }

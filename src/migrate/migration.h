@@ -10,6 +10,7 @@
 
 #include "base/loop.h"
 #include "cookie/cookie.h"
+#include "journal/record.h"
 #include "migrate/clone_argv.h"
 #include "migrate/disk.h"
 #include "migrate/guard.h"
@@ -85,6 +86,12 @@ struct migration {
 	struct loop_timer *quickack;     /* while the mirrors run to an old NBD server, else NULL */
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
+	/* What is on record; see record.h. */
+	struct journal *journal;     /* NULL: nothing is recorded */
+	struct record record;        /* the last one */
+	bool resumed;                /* by recover: an earlier process has begun it */
+	enum record_outcome outcome; /* of the whole */
+
 	struct problems problems;    /* objections, while it was looked at */
 	struct problems left_out;    /* drives that do not move, and why */
 	struct problems left_behind; /* what an undo could not undo */
@@ -119,6 +126,11 @@ static inline bool starts_destination(const struct migration *m)
 {
 	return m->opt->start || m->opt->clone;
 }
+
+struct journal;
+
+/* Puts on record what is known by now; on disk when it returns, unless the guest stands still. */
+int migration_record(struct migration *m, struct err *err);
 
 /* Opens QMP on a side. */
 int side_open_src(struct migration *m, struct err *err);

@@ -187,9 +187,10 @@ int step_detach(struct migration *m, int64_t timeout_ms, struct err *err)
 
 	m->detaching = true;
 	for (size_t i = 0; i < m->disks.count; i++)
-		requests[i] = qmp_job_cancel_send(m->src.qmp, m->disks.list[i].job, false);
+		if (!m->disks.list[i].ended) /* by an earlier process */
+			requests[i] = qmp_job_cancel_send(m->src.qmp, m->disks.list[i].job, false);
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (ret < 0)
+		if (ret < 0 || !requests[i])
 			qmp_forget(requests[i]);
 		else
 			ret = qmp_finish(requests[i], err);

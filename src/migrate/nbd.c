@@ -1,5 +1,6 @@
 /* The data path of the disks: the NBD server and exports on the destination, the nodes
  * that reach them in the source's QEMU. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -171,10 +172,31 @@ static void keep_answers_coming(void *arg)
 			tcp_quickack(m->disks.list[i].nbd_fd);
 }
 
-int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
+static void begin_to_keep_answers_coming(struct migration *m)
 {
 	if (!qmp_can(&m->dst.caps, QMP_BLOCK_JOB_CHANGE))
 		m->quickack = loop_timer_add(m->loop, QUICKACK_EVERY_MS, keep_answers_coming, m);
+}
+
+/* Which connection is which disk's does not matter: all are treated alike. */
+void adopt_connections(struct migration *m)
+{
+	int *fds = mem_zalloc(m->disks.count + 1, sizeof(*fds));
+	size_t count = tcp_connections_of(m->src_pid, m->listening.address, m->listening.nbd_port,
+					  fds, m->disks.count);
+
+	for (size_t i = 0; i < count; i++)
+		m->disks.list[i].nbd_fd = fds[i];
+	free(fds);
+	begin_to_keep_answers_coming(m);
+	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
+			       1) == 0)
+		m->ram_fd = -1;
+}
+
+int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	begin_to_keep_answers_coming(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (add_target(m, &m->disks.list[i], timeout_ms, err) < 0)
 			return err_wrap(err, "disk %s", m->disks.list[i].name);

@@ -41,7 +41,8 @@ struct options {
 	int port_low, port_high;
 	bool keep_source;
 	struct timeouts timeouts;
-	const char *halt_before; /* for tests: SIGSTOP ourselves before this step, or NULL */
+	const char *journal_directory; /* see journal.h; NULL: nothing is put on record */
+	const char *halt_before;       /* for tests: SIGSTOP ourselves before this step, or NULL */
 	struct ssh_target ssh;
 };
 

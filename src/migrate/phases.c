@@ -94,9 +94,7 @@ int migration_phase(struct migration *m, enum phase phase, const struct cookie *
 	m->phase = phase;
 	m->cookie = in;
 	*gave = false;
-	if (!in)
-		handover_new_id(m);
-	else if (handover_read(m, err) < 0)
+	if (in && handover_read(m, err) < 0)
 		return -1;
 	ret = run(m, err);
 	*gave = m->gave = gives(m, ret < 0 ? err : NULL);

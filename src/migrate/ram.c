@@ -45,6 +45,8 @@ int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
 
 	(void)timeout_ms;
 	m->incoming = true;
+	if (m->resumed && m->listening.ram_port)
+		return 0;
 	if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, low, high, err) < 0)
 		return not_listening(m, err);
 	if (qmp_migration_query(m->dst.qmp, &now, err) < 0)
@@ -184,7 +186,7 @@ static enum qmp_stream stream_of(const struct migration *m)
 	return m->incremental ? QMP_STREAM_DISK_TOPS : QMP_STREAM_DISKS;
 }
 
-int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
+static int begin_ram(struct migration *m, struct err *err)
 {
 	struct qmp_status status;
 
@@ -201,8 +203,17 @@ int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (connect_ram(m, err) < 0)
 		return -1;
 	m->migrating = true;
+	if (migration_record(m, err) < 0)
+		return -1;
+	return qmp_migrate(m->src.qmp, RAM_FD_NAME, stream_of(m), err);
+}
+
+int step_ram(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	bool under_way = m->resumed && qmp_migration_active(m->src.migration_status);
+
 	m->ram_begun_ms = loop_now_ms();
-	if (qmp_migrate(m->src.qmp, RAM_FD_NAME, stream_of(m), err) < 0)
+	if (!under_way && begin_ram(m, err) < 0)
 		return -1;
 	if (progress_await(m, "the guest's RAM", timeout_ms, cpus_stopped_or_failed, sample_ram,
 			   err) < 0)
@@ -341,13 +352,15 @@ static bool completed_or_failed(struct migration *m)
 static int stop_nbd_and_continue(struct migration *m, struct err *err)
 {
 	struct qmp_request *stop = m->nbd_started ? qmp_nbd_stop_send(m->dst.qmp) : NULL;
-	struct qmp_request *resume = can_pause(m) ? qmp_migrate_continue_send(m->src.qmp) : NULL;
+	bool waits = can_pause(m) && (!m->resumed || src_status_is(m, "pre-switchover"));
+	struct qmp_request *resume = waits ? qmp_migrate_continue_send(m->src.qmp) : NULL;
 
 	if (resume && qmp_finish(resume, err) < 0) {
 		qmp_forget(stop);
 		return -1;
 	}
-	if (stop && qmp_finish(stop, err) < 0)
+	/* That none is running, by an earlier process' doing, is as good. */
+	if (stop && qmp_finish(stop, err) < 0 && !(m->resumed && err->kind == ERR_QMP))
 		return -1;
 	m->nbd_started = false;
 	return 0;

@@ -112,6 +112,25 @@ static char *user_of(pid_t pid, struct err *err)
 	return user ? str_dup(user->pw_name) : str_printf("%u", (unsigned)st.st_uid);
 }
 
+char *process_name(pid_t pid)
+{
+	_autofree_ char *path = str_printf("/proc/%d/stat", (int)pid);
+	FILE *file = pid > 0 ? fopen(path, "re") : NULL;
+	char line[1024] = "", *rest = NULL, *word = NULL;
+
+	if (!file)
+		return NULL;
+	if (fgets(line, sizeof(line), file))
+		word = strrchr(line, ')');
+	fclose(file);
+	word = word ? strtok_r(word, " ", &rest) : NULL;
+	if (word && (*rest == 'Z' || *rest == 'X'))
+		return NULL; /* it has ended, and its parent has not asked yet */
+	for (int field = 2; word && field < 22; field++)
+		word = strtok_r(NULL, " ", &rest);
+	return word ? str_printf("%d %s", (int)pid, word) : NULL;
+}
+
 int source_process_read(struct source_process *process, pid_t pid, struct err *err)
 {
 	*process = (struct source_process){0};

@@ -14,6 +14,10 @@ struct source_process {
 	char *user; /* the name of its user, or the number */
 };
 
+/* A process as no other will ever be on this host while it is up: "PID START", START being
+ * field 22 of proc(5)'s stat; NULL when it is not seen. The caller's to free. */
+char *process_name(pid_t pid);
+
 /* Reads it; needs to be that user, or root. */
 int source_process_read(struct source_process *process, pid_t pid, struct err *err);
 void source_process_deinit(struct source_process *process);

@@ -12,6 +12,9 @@ STEP_FUNCTION(step_look);
 STEP_FUNCTION(step_create);
 STEP_FUNCTION(undo_create);
 
+/* files.c: the name under which the file of @disk is made over there. The caller's to free. */
+char *file_temporary_path(const struct migration *m, const struct disk *disk);
+
 /* clone.c */
 STEP_FUNCTION(step_guard);
 STEP_FUNCTION(undo_guard);

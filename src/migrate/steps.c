@@ -18,6 +18,7 @@
 
 #include <string.h>
 
+#include "base/str.h"
 #include "migrate/look.h"
 #include "migrate/step_functions.h"
 
@@ -207,6 +208,15 @@ const struct step steps[] = {
 
 const size_t steps_count = sizeof(steps) / sizeof(steps[0]);
 _Static_assert(sizeof(steps) / sizeof(steps[0]) <= STEPS_MAX, "struct migration marks each step");
+
+size_t step_row(const char *name)
+{
+	size_t i = 0;
+
+	while (i + 1 < steps_count && !str_eq(steps[i].name, name))
+		i++;
+	return i;
+}
 
 const char *phase_name(enum phase phase)
 {

@@ -39,6 +39,9 @@ struct step {
 extern const struct step steps[];
 extern const size_t steps_count;
 
+/* The row of that name, which is there. */
+size_t step_row(const char *name);
+
 bool step_applies(const struct step *step, const struct migration *m);
 
 const char *phase_name(enum phase phase);
@@ -47,6 +50,10 @@ const char *phase_name(enum phase phase);
  * were begun are undone, last first, unless the row is past the point of no return
  * (then @err is of kind ERR_HUMAN). What an undo could not do is in m->left_behind. */
 int steps_run(struct migration *m, enum phase first, enum phase last, struct err *err);
+
+/* Goes on in a later process, from @row to the end of phase @last, as steps_run() does; m->begun
+ * has what was begun before. */
+int steps_resume(struct migration *m, size_t row, enum phase last, struct err *err);
 
 /* Undoes, last first, all that is marked as begun (m->begun). */
 void steps_undo(struct migration *m);

@@ -77,6 +77,14 @@ int ssh_file_create(struct ssh *ssh, const char *path, uint64_t size_bytes, uint
 /* Removes a file; one that is not there is no error. */
 int ssh_file_remove(struct ssh *ssh, const char *path, struct err *err);
 
+/* Renames the file @from, in its file system, to @to, if nothing is there. OpenSSH's sftp-server
+ * (process_rename() in sftp-server.c) does it by link(2) and unlink(2), which cannot overwrite
+ * anything. But where link(2) fails because the file system has no hard links, it looks and then
+ * calls rename(2), which can, what comes in between: so only where hard links are known to work.
+ * When the answer is lost (ERR_CLOSED, ERR_TIMEOUT) the file has the one name, or the other, or
+ * both. */
+int ssh_file_rename(struct ssh *ssh, const char *from, const char *to, struct err *err);
+
 /* Bytes that may be allocated in the file system of directory @path
  * (statvfs@openssh.com). */
 int ssh_free_space(struct ssh *ssh, const char *path, uint64_t *bytes, struct err *err);

@@ -194,6 +194,11 @@ class Host:
         lines = self.run(["ss", "-H", "-lx"]).stdout.splitlines()
         return {line.split()[4] for line in lines}
 
+    def journals(self):
+        """The files of vmferry's own."""
+        listing = self.run(["find", "/var/lib", "-type", "f"]).stdout
+        return listing.split()
+
     def files(self):
         """Every file, socket and directory under /run, but the rig's own."""
         lines = self.run(["find", "/run", "-mindepth", "1", "-path", ETC, "-prune", "-o", "-print"])
@@ -288,6 +293,7 @@ class Host:
                            for inside, directory in self._directories.items())
         self.shell(f"""
             mount -t tmpfs tmpfs /run
+            mount -t tmpfs tmpfs /var/lib
             mkdir /run/sshd
             {mounts}
             hostname {self.name}

@@ -14,7 +14,7 @@ from test_faults import FAILED, HUMAN, INTERRUPTED, REFUSED, FaultTest
 WRITING = {"rate": 300, "sectors": 127}
 
 
-class Start(FaultTest):
+class StartTest(FaultTest):
     def prepare_start(self, **settings):
         guest = Guest(**({"disks": [Disk(dst_image=False)]} | WRITING | settings))
         return self.prepare(guest, start_destination=False)
@@ -35,6 +35,15 @@ class Start(FaultTest):
         return [host.outside(move.guest.image(number))
                 for number in range(len(move.guest.disks))]
 
+    def halted_start(self, move, step):
+        process = self.start_vmferry(
+            *self.arguments_of("migrate", move, "--start", self.command(move)),
+            env={"VMFERRY_TEST_HALT_BEFORE": step}, stdout=-1, stderr=-1, text=True)
+        self.wait_for_halt(process, step)
+        return process
+
+
+class Start(StartTest):
     def test_files_are_made_like_the_source(self):
         move = self.prepare_start(disks=[Disk(dst_image=False), Disk(dst_image=False)])
         os.chmod(self.images(self.a, move)[0], 0o640)
@@ -150,13 +159,6 @@ class Start(FaultTest):
                 self.goes_on(process, INTERRUPTED)
                 self.assertFalse(os.path.exists(self.images(self.b, move)[0]))
                 move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
-
-    def halted_start(self, move, step):
-        process = self.start_vmferry(
-            *self.arguments_of("migrate", move, "--start", self.command(move)),
-            env={"VMFERRY_TEST_HALT_BEFORE": step}, stdout=-1, stderr=-1, text=True)
-        self.wait_for_halt(process, step)
-        return process
 
     def test_a_missing_directory_is_refused(self):
         move = self.prepare_start()

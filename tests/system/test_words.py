@@ -30,21 +30,22 @@ class Words(unittest.TestCase):
         text = text[text.index(".Sh OPTIONS"):text.index(".Sh SSH")]
         tags = "\n".join(re.findall(r"^\.It (.*)$", text, re.MULTILINE))
         self.assertEqual({f"--{name}" for name in re.findall(r"(?:Fl |, )-([\w-]+)", tags)},
-                         self.options())
+                         self.options() | self.options("recover"))
 
     def commands(self):
         said = vmferry("--help").stdout
-        return re.findall(r"^  (\w+) +(?:SOURCE|DESTINATION)", said, re.MULTILINE)
+        return re.findall(r"^  (\w+) +(?:SOURCE|DESTINATION|\[VM\]|VM)", said, re.MULTILINE)
 
     def test_help_knows_the_commands(self):
         self.assertEqual(self.commands(), ["migrate", "check", "begin", "prepare", "perform",
-                                           "finish", "confirm"])
+                                           "finish", "confirm", "status", "cancel",
+                                           "recover"])
 
     def test_man_page_tells_which_phase_has_which(self):
         text = (TOP / "man/vmferry.1").read_text()
         text = text[text.index(".Sh BY HAND"):text.index(".Sh THE OLD WAY")]
         shared = set(re.findall(r"-([\w-]+)", re.search(r"All of them take\n(.*)", text).group(1)))
-        for phase in self.commands()[2:]:
+        for phase in self.commands()[2:7]:
             part = re.search(rf"\.It Cm {phase}\n(.*?)\.(?:It|El)", text, re.DOTALL).group(1)
             part = part[part.index("Options:"):] if "Options:" in part else ""
             named = set(re.findall(r"(?:Fl |, )-([\w-]+)", part))

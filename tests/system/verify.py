@@ -95,6 +95,7 @@ class Traces:
         things |= {f"port: {port}" for port in host.listening()}
         things |= {f"socket: {path}" for path in host.unix_sockets()}
         things |= {f"file: {path}" for path in host.files()}
+        things |= {f"journal: {path}" for path in host.journals()}
         for qemu in qemus:
             if qemu.process.poll() is None:
                 things |= {f"QEMU {qemu.guest.name}: {thing}" for thing in _in_qemu(qemu)}

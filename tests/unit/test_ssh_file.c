@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "test_ssh_server.h"
 
@@ -120,6 +121,70 @@ START_TEST(file_is_removed_once_or_twice)
 }
 END_TEST
 
+START_TEST(file_is_renamed)
+{
+	_autofree_ char *from = NULL;
+	_autofree_ char *to = NULL;
+	struct stat before, after;
+
+	start(NULL);
+	from = in_dir(".disk new");
+	to = in_dir("disk");
+	ck_assert_int_eq(ssh_file_create(ssh, from, 10, 0640, &err), 0);
+	ck_assert_int_eq(stat(from, &before), 0);
+	ck_assert_msg(ssh_file_rename(ssh, from, to, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(stat(to, &after), 0);
+	ck_assert_uint_eq(before.st_ino, after.st_ino);
+	ck_assert_uint_eq(after.st_nlink, 1);
+	ck_assert_int_eq(access(from, F_OK), -1);
+}
+END_TEST
+
+static void assert_rename_fails(const char *from, const char *to, const char *words)
+{
+	ck_assert_int_eq(ssh_file_rename(ssh, from, to, &err), -1);
+	ck_assert_msg(strstr(err.text, words) != NULL, "no \"%s\" in: %s", words, err.text);
+	ck_assert_ptr_nonnull(strstr(err.text, "good: "));
+	ck_assert_ptr_nonnull(strstr(err.text, from));
+	ck_assert_ptr_nonnull(strstr(err.text, to));
+}
+
+START_TEST(rename_leaves_what_is_there)
+{
+	static const char *const there[] = {"file", "dangling", "directory"};
+	_autofree_ char *from = NULL;
+
+	start(NULL);
+	server_shell(&server, "cd $DIR && echo new > new && echo precious > file && "
+			      "ln -s nothing dangling && mkdir directory");
+	from = in_dir("new");
+	for (size_t i = 0; i < sizeof(there) / sizeof(there[0]); i++) {
+		_autofree_ char *to = in_dir(there[i]);
+
+		assert_rename_fails(from, to, "already exists");
+	}
+	server_shell(&server, "cd $DIR && test \"$(cat file)\" = precious && test -L dangling && "
+			      "test ! -e nothing && test \"$(cat new)\" = new && rmdir directory");
+}
+END_TEST
+
+START_TEST(rename_of_or_to_what_is_not_there)
+{
+	_autofree_ char *from = NULL;
+	_autofree_ char *nowhere = NULL;
+	_autofree_ char *to = NULL;
+
+	start(NULL);
+	server_shell(&server, "echo new > $DIR/new");
+	from = in_dir("new");
+	nowhere = in_dir("not/there");
+	to = in_dir("to");
+	assert_rename_fails(from, nowhere, "no such file or directory");
+	assert_rename_fails(nowhere, to, "no such file or directory");
+	server_shell(&server, "test -e $DIR/new && test ! -e $DIR/to");
+}
+END_TEST
+
 START_TEST(kinds_of_files)
 {
 	struct file_info info;
@@ -214,6 +279,9 @@ int main(void)
 				      directory_is_missing,
 				      file_that_cannot_be_sized_is_taken_back,
 				      file_is_removed_once_or_twice,
+				      file_is_renamed,
+				      rename_leaves_what_is_there,
+				      rename_of_or_to_what_is_not_there,
 				      kinds_of_files,
 				      free_space,
 				      server_without_sftp,

@@ -1,0 +1,361 @@
+#include "migrate/record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/str.h"
+#include "migrate/source_process.h"
+
+/* --- what is known --- */
+
+static char *boot_id_of(struct migration *m, struct host *host)
+{
+	struct file_id id;
+
+	return host && host_file_id(host, "/", &id, m->opt->timeouts.answer_ms, NULL) == 0
+		       ? str_dup(id.boot_id)
+		       : NULL;
+}
+
+static const char *const mirror_words[] = {
+	[MIRROR_AUTO] = "auto",
+	[MIRROR_BLOCKDEV] = "blockdev",
+	[MIRROR_DRIVE] = "drive",
+	[MIRROR_NONE] = "none",
+};
+
+static void note_options(struct record *r, const struct options *opt)
+{
+	r->identity = str_dup(opt->ssh.identity);
+	r->config = str_dup(opt->ssh.config);
+	r->known_hosts = str_dup(opt->ssh.known_hosts);
+	r->start = str_dup(opt->start);
+	r->mirror = str_dup(mirror_words[opt->mirror]);
+	r->data_address = str_dup(opt->data_address);
+	r->clone = opt->clone;
+	r->fast = opt->fast;
+	r->incremental = opt->incremental;
+	r->keep_source = opt->keep_source;
+	r->bandwidth = opt->bandwidth;
+	r->downtime_limit = opt->downtime_limit_ms;
+	r->port_low = (uint32_t)opt->port_low;
+	r->port_high = (uint32_t)opt->port_high;
+	r->connect_ms = opt->timeouts.connect_ms;
+	r->answer_ms = opt->timeouts.answer_ms;
+	r->start_ms = opt->timeouts.start_ms;
+	r->stall_ms = opt->timeouts.stall_ms;
+	r->switchover_ms = opt->timeouts.switchover_ms;
+}
+
+static void note_sides(struct migration *m)
+{
+	struct record *r = &m->record;
+
+	r->id = str_dup(m->id);
+	r->guest = m->guest.name[0] ? str_dup(m->guest.name) : NULL;
+	r->uuid = m->guest.uuid[0] ? str_dup(m->guest.uuid) : NULL;
+	r->begun = time(NULL);
+	r->source = realpath(m->opt->source, NULL);
+	r->src_boot = boot_id_of(m, m->here);
+	r->src_process = process_name(m->src_pid);
+	r->dst_host = str_dup(m->opt->dst.host);
+	r->dst_user = str_dup(m->opt->dst.user);
+	r->dst_port = (uint32_t)m->opt->dst.port;
+	r->dst_socket = str_dup(m->opt->dst.socket);
+	r->dst_boot = boot_id_of(m, m->host);
+}
+
+static void note_disk(const struct disk *disk, struct record_disk *to)
+{
+	const struct qmp_drive *src = disk->src;
+
+	*to = (struct record_disk){
+		.name = str_dup(disk->name),
+		.device = str_dup(src->device),
+		.node = str_dup(src->node),
+		.qdev = str_dup(src->qdev),
+		.src = disk->src_path && *disk->src_path == '/' ? str_dup(disk->src_path) : NULL,
+		.dst = disk->dst_path && *disk->dst_path == '/' ? str_dup(disk->dst_path) : NULL,
+		.export = str_dup(disk->export),
+		.size = src->virtual_size,
+		.create = disk->fate == DISK_CREATE,
+	};
+}
+
+static void note_disks(struct migration *m)
+{
+	m->record.disks_count = m->disks.count;
+	m->record.disks = mem_zalloc(m->disks.count + 1, sizeof(*m->record.disks));
+	for (size_t i = 0; i < m->disks.count; i++)
+		note_disk(&m->disks.list[i], &m->record.disks[i]);
+}
+
+/* What changes as it goes on. */
+static void refresh(struct migration *m)
+{
+	struct record *r = &m->record;
+
+	r->in_stream = m->in_stream;
+	r->was_running = m->was_running;
+	r->started = m->started_dst;
+	r->incoming = m->incoming;
+	r->migrating = m->migrating;
+	r->switched = m->switched;
+	r->capabilities = m->capabilities_set;
+	r->parameters = m->parameters_set;
+	r->max_bandwidth = m->src_parameters.max_bandwidth;
+	r->src_downtime_limit = m->src_parameters.downtime_limit_ms;
+	if (!r->address)
+		r->address = str_dup(m->listening.address);
+	r->nbd_port = (uint32_t)m->listening.nbd_port;
+	r->ram_port = (uint32_t)m->listening.ram_port;
+	for (size_t i = 0; i < r->disks_count; i++) {
+		r->disks[i].dst_size = m->disks.list[i].dst_size;
+		r->disks[i].inode = m->disks.list[i].made_inode;
+	}
+}
+
+/* --- one migration a guest --- */
+
+bool record_is_of(const struct record *record, const char *source, const char *process,
+		  const char *boot)
+{
+	if (str_eq(record->source, source))
+		return true;
+	return process && str_eq(record->src_process, process) && str_eq(record->src_boot, boot);
+}
+
+static int taken(const struct journal_entry *entry, struct err *err)
+{
+	const struct record *r = &entry->record;
+
+	if (entry->holder)
+		return err_set(err, ERR_REFUSED,
+			       "vmferry, process %d, is moving this guest to %s already; "
+			       "`vmferry status` shows it, `vmferry cancel` ends it",
+			       (int)entry->holder, r->dst_host ? r->dst_host : r->dst_socket);
+	return err_set(err, ERR_REFUSED,
+		       "an earlier move of this guest to %s was not ended (%s); "
+		       "`vmferry recover` does that",
+		       r->dst_host ? r->dst_host : r->dst_socket, entry->path);
+}
+
+static int look_for_another(struct migration *m, struct err *err)
+{
+	const struct record *own = &m->record;
+	struct journal_list list;
+	int ret = 0;
+
+	if (journal_list(m->opt->journal_directory, NULL, &list, err) < 0)
+		return -1;
+	for (size_t i = 0; ret == 0 && i < list.count; i++)
+		if (list.list[i].readable && record_is_of(&list.list[i].record, own->source,
+							  own->src_process, own->src_boot))
+			ret = taken(&list.list[i], err);
+	journal_list_deinit(&list);
+	return ret;
+}
+
+/* Only milliseconds are spent with it locked. */
+#define DIRECTORY_PATIENCE_MS 10000
+
+static int create(struct migration *m, struct err *err)
+{
+	const char *directory = m->opt->journal_directory;
+	int lock = journal_lock_directory(directory, DIRECTORY_PATIENCE_MS, err);
+	int ret;
+
+	if (lock < 0)
+		return -1;
+	ret = look_for_another(m, err);
+	if (ret == 0)
+		m->journal = journal_create(directory, &m->record, err);
+	journal_unlock_directory(lock);
+	return m->journal ? 0 : -1;
+}
+
+int record_open(struct migration *m, struct err *err)
+{
+	struct record *r = &m->record;
+
+	if (!m->opt->journal_directory)
+		return 0;
+	note_sides(m);
+	note_options(r, m->opt);
+	note_disks(m);
+	refresh(m);
+	r->step = str_dup(steps[0].name);
+	r->state = RECORD_DONE;
+	r->since = r->begun;
+	if (!r->source)
+		return err_errno(err, errno, "source: %s", m->opt->source);
+	return create(m, err);
+}
+
+/* --- as it goes on --- */
+
+/* While the guest stands still only the point of no return waits for the disk. */
+static bool waits_for_disk(const struct migration *m, const struct step *step,
+			   enum record_state state)
+{
+	if (state == RECORD_DONE)
+		return !step->cancellable;
+	return !m->src.stopped || !step->cancellable;
+}
+
+int record_step(struct migration *m, const struct step *step, enum record_state state,
+		struct err *err)
+{
+	struct record *r = &m->record;
+
+	if (!m->journal)
+		return 0;
+	free(r->step);
+	r->step = str_dup(step->name);
+	r->state = state;
+	r->since = time(NULL);
+	refresh(m);
+	/* From here on it is not known any more whether `cont` was sent. */
+	if (!step->cancellable && state == RECORD_BEGUN)
+		r->switched = true;
+	return journal_append(m->journal, r, waits_for_disk(m, step, state), err);
+}
+
+int migration_record(struct migration *m, struct err *err)
+{
+	if (!m->journal)
+		return 0;
+	refresh(m);
+	return journal_append(m->journal, &m->record, !m->src.stopped, err);
+}
+
+void record_undoing(struct migration *m)
+{
+	struct err err;
+
+	if (!m->journal)
+		return;
+	refresh(m);
+	m->record.state = RECORD_UNDOING;
+	m->record.since = time(NULL);
+	if (journal_append(m->journal, &m->record, false, &err) < 0)
+		migration_note(m, "%s", err.text);
+}
+
+void record_end(struct migration *m, enum record_outcome outcome)
+{
+	struct err err;
+
+	m->outcome = outcome;
+	if (!m->journal)
+		return;
+	refresh(m);
+	m->record.state = RECORD_ENDED;
+	m->record.outcome = outcome;
+	m->record.since = time(NULL);
+	if (journal_end(m->journal, &m->record, &err) < 0)
+		migration_note(m, "%s", err.text);
+	journal_close(m->journal);
+	m->journal = NULL;
+}
+
+/* --- by a later process --- */
+
+size_t record_row(const struct record *record)
+{
+	for (size_t i = 0; i < steps_count; i++)
+		if (str_eq(steps[i].name, record->step))
+			return i;
+	return steps_count;
+}
+
+#define TAKE(field, value)                                                                         \
+	do {                                                                                       \
+		if (!(field))                                                                      \
+			(field) = (value);                                                         \
+	} while (0)
+
+void record_options(const struct record *r, struct options *opt)
+{
+	opt->source = r->source;
+	opt->dst.host = r->dst_host;
+	opt->dst.user = r->dst_user;
+	opt->dst.port = (int)r->dst_port;
+	opt->dst.socket = r->dst_socket;
+	opt->ssh.host = r->dst_host;
+	opt->ssh.user = r->dst_user;
+	opt->ssh.port = (int)r->dst_port;
+	TAKE(opt->ssh.identity, r->identity);
+	TAKE(opt->ssh.config, r->config);
+	TAKE(opt->ssh.known_hosts, r->known_hosts);
+	opt->start = r->start;
+	opt->clone = r->clone;
+	opt->data_address = r->data_address;
+	opt->fast = r->fast;
+	opt->incremental = r->incremental;
+	opt->keep_source = r->keep_source;
+	opt->bandwidth = r->bandwidth;
+	opt->downtime_limit_ms = r->downtime_limit;
+	opt->port_low = (int)r->port_low;
+	opt->port_high = (int)r->port_high;
+	for (size_t i = 0; i < sizeof(mirror_words) / sizeof(mirror_words[0]); i++)
+		if (str_eq(mirror_words[i], r->mirror))
+			opt->mirror = (enum mirror_method)i;
+}
+
+static void take_disk(struct migration *m, const struct record_disk *from, size_t row)
+{
+	static const struct qmp_drive none;
+	struct qmp_drive named = {.device = from->name};
+	struct disk *disk;
+
+	disks_add(&m->disks, &named, from->dst, m->opt, NULL);
+	disk = &m->disks.list[m->disks.count - 1];
+	disk->src = &none; /* until it was looked at */
+	disk->src_path = str_dup(from->src);
+	disk->fate = from->create ? DISK_CREATE : DISK_EXISTS;
+	disk->dst_size = from->dst_size;
+	disk->making = from->create && row >= step_row("create");
+	disk->made_inode = from->inode;
+	if (from->export)
+		snprintf(disk->export, sizeof(disk->export), "%s", from->export);
+	/* What is not there is not found when it is to be taken back. */
+	disk->passed_fd = disk->has_target = row >= step_row("target");
+	disk->has_job = row >= step_row("mirror");
+}
+
+void record_take(struct migration *m, struct journal *journal, struct record *record)
+{
+	const struct record *r = &m->record;
+	size_t row = record_row(record);
+
+	m->resumed = true;
+	m->journal = journal;
+	m->record = *record;
+	*record = (struct record){0};
+	snprintf(m->id, sizeof(m->id), "%s", r->id);
+	snprintf(m->guest.name, sizeof(m->guest.name), "%s", r->guest ? r->guest : "");
+	snprintf(m->guest.uuid, sizeof(m->guest.uuid), "%s", r->uuid ? r->uuid : "");
+	m->in_stream = r->in_stream;
+	m->was_running = r->was_running;
+	m->started_dst =
+		(r->start && row >= step_row("start")) || (r->clone && row >= step_row("clone"));
+	m->incoming = r->incoming || row >= step_row("listen");
+	m->migrating = r->migrating;
+	m->switched = r->switched;
+	m->capabilities_set = r->capabilities;
+	m->parameters_set = r->parameters;
+	m->src_parameters.max_bandwidth = r->max_bandwidth;
+	m->src_parameters.downtime_limit_ms = r->src_downtime_limit;
+	m->nbd_started = row >= step_row("serve") && !r->in_stream;
+	m->listening = (struct listening){
+		.address = r->address,
+		.nbd_port = (int)r->nbd_port,
+		.ram_port = (int)r->ram_port,
+	};
+	for (size_t i = 0; i < r->disks_count; i++)
+		take_disk(m, &r->disks[i], row);
+}

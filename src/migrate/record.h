@@ -1,0 +1,49 @@
+/* Between a migration and its journal (journal/journal.h): what is put on record as it goes
+ * on, and what a later process takes from there.
+ *
+ * A record is about to be true, never less than true: it stands before the act that it tells
+ * of. Each is on disk before the act, but for those made while the guest stands still: there
+ * only the point of no return waits for the disk. The others the kernel has, which is enough:
+ * if this host goes down, the source's QEMU goes with it, and what the destination is tells
+ * the rest.
+ */
+#ifndef VMFERRY_MIGRATE_RECORD_H
+#define VMFERRY_MIGRATE_RECORD_H
+
+#include "journal/journal.h"
+#include "migrate/migration.h"
+#include "migrate/options.h"
+#include "migrate/steps.h"
+
+/* Whose journal it is: whether @record is of the guest that the monitor @source (links
+ * resolved) and, unless NULL, the process @process are of, on this host as it is up now
+ * (@boot). */
+bool record_is_of(const struct record *record, const char *source, const char *process,
+		  const char *boot);
+
+/* Makes the journal of a migration that has looked and found nothing to object to. Without
+ * opt->journal_directory there is none, and nothing is recorded. ERR_REFUSED when another one
+ * of the same guest is there: who holds it, or that it is abandoned. */
+int record_open(struct migration *m, struct err *err);
+
+/* Puts on record that @step has come to @state. */
+int record_step(struct migration *m, const struct step *step, enum record_state state,
+		struct err *err);
+
+/* Puts on record that all is being undone. What cannot be recorded is said. */
+void record_undoing(struct migration *m);
+
+/* Nothing is left to do: the journal goes. */
+void record_end(struct migration *m, enum record_outcome outcome);
+
+/* The options that @record remembers, where @opt has none. Its strings must live as long. */
+void record_options(const struct record *record, struct options *opt);
+
+/* Takes over @journal and @record, which is empty then: @m, a new migration, is as that one was,
+ * as far as that is known without looking at anything. */
+void record_take(struct migration *m, struct journal *journal, struct record *record);
+
+/* The row that the record tells of. steps_count when there is none. */
+size_t record_row(const struct record *record);
+
+#endif

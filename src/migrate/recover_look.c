@@ -1,0 +1,228 @@
+/* Looking at both sides of a migration that an earlier process has begun. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "migrate/look.h"
+#include "migrate/recover.h"
+#include "migrate/source_process.h"
+#include "migrate/step_functions.h"
+
+static void words(char **to, const char *text)
+{
+	free(*to);
+	*to = str_dup(text);
+}
+
+/* --- the source --- */
+
+static bool src_was_rebooted(struct migration *m)
+{
+	struct file_id id;
+
+	return m->record.src_boot &&
+	       host_file_id(m->here, "/", &id, m->opt->timeouts.answer_ms, NULL) == 0 &&
+	       !str_eq(id.boot_id, m->record.src_boot);
+}
+
+/* Whether the source's process is alive, wherever its monitor is. */
+static bool src_process_lives(const struct migration *m)
+{
+	const char *wanted = m->record.src_process;
+	_autofree_ char *now = process_name(wanted ? (pid_t)strtol(wanted, NULL, 10) : 0);
+
+	return wanted && str_eq(now, wanted);
+}
+
+static enum seen src_not_there(struct migration *m, struct found *found, const struct err *err)
+{
+	if (err->kind != ERR_REFUSED || src_process_lives(m)) {
+		words(&found->src_words, err->text);
+		return SEEN_UNKNOWN;
+	}
+	words(&found->src_words, "source: its QEMU has ended");
+	return SEEN_GONE;
+}
+
+static enum seen open_src(struct migration *m, struct found *found)
+{
+	_autofree_ char *process = NULL;
+	struct err err;
+
+	if (src_was_rebooted(m)) {
+		words(&found->src_words, "source: its QEMU has ended: this host was rebooted");
+		return SEEN_GONE;
+	}
+	if (side_open_src(m, &err) < 0)
+		return src_not_there(m, found, &err);
+	process = process_name(m->src_pid);
+	if (!process || !m->record.src_process || str_eq(process, m->record.src_process))
+		return SEEN_THERE;
+	qmp_close(m->src.qmp);
+	m->src.qmp = NULL;
+	words(&found->src_words, src_process_lives(m)
+					 ? "source: another QEMU listens where its monitor was"
+					 : "source: its QEMU has ended, another one is there now");
+	return src_process_lives(m) ? SEEN_UNKNOWN : SEEN_GONE;
+}
+
+static const struct qmp_drive *drive_of(const struct migration *m, const struct record_disk *disk)
+{
+	struct qmp_drive like = {.device = disk->device, .node = disk->node, .qdev = disk->qdev};
+
+	return disk_counterpart(&like, &m->src.drives);
+}
+
+static int see_mirror(struct migration *m, struct disk *disk, struct err *err)
+{
+	const char *id = disk->job;
+	struct qmp_job job;
+
+	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
+		return -1;
+	disk->has_job = job.found;
+	disk->ready = job.found && job.ready;
+	disk->ended = disk->concluded = job.found && job.concluded;
+	snprintf(disk->error, sizeof(disk->error), "%s", job.error);
+	return 0;
+}
+
+static int see_disks(struct migration *m, struct err *err)
+{
+	if (qmp_drives_query(m->src.qmp, &m->src.drives, err) < 0)
+		return -1;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		const struct qmp_drive *drive = drive_of(m, &m->record.disks[i]);
+
+		if (drive)
+			m->disks.list[i].src = drive;
+		if (m->disks.list[i].has_job && see_mirror(m, &m->disks.list[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int see_src(struct migration *m, struct found *found, struct err *err)
+{
+	struct side *side = &m->src;
+
+	if (qmp_caps_query(side->qmp, &side->caps, err) < 0 ||
+	    qmp_status_query(side->qmp, &side->status, err) < 0 ||
+	    qmp_migration_query(side->qmp, &found->src_migration, err) < 0 || see_disks(m, err) < 0)
+		return -1;
+	snprintf(side->migration_status, sizeof(side->migration_status), "%s",
+		 found->src_migration.status);
+	side->stopped = !side->status.running;
+	found->src_words =
+		str_printf("source: its guest is \"%s\" (%s)", side->status.state, m->opt->source);
+	return 0;
+}
+
+static void look_at_src(struct migration *m, struct found *found)
+{
+	struct err err;
+
+	found->src = open_src(m, found);
+	if (found->src != SEEN_THERE || see_src(m, found, &err) == 0)
+		return;
+	found->src = SEEN_UNKNOWN;
+	words(&found->src_words, err.text);
+}
+
+/* --- the destination --- */
+
+static bool dst_was_rebooted(struct migration *m)
+{
+	struct file_id id;
+
+	return m->record.dst_boot &&
+	       host_file_id(m->host, "/", &id, m->opt->timeouts.answer_ms, NULL) == 0 &&
+	       !str_eq(id.boot_id, m->record.dst_boot);
+}
+
+static enum seen open_dst(struct migration *m, struct found *found)
+{
+	struct err err;
+
+	if (!m->opt->dst.host)
+		m->host = host_local(m->loop, m->opt->timeouts.connect_ms);
+	else
+		m->host = host_ssh(m->loop, &m->opt->ssh, &err);
+	if (!m->host) {
+		words(&found->dst_words, err.text);
+		return SEEN_UNKNOWN;
+	}
+	if (dst_was_rebooted(m)) {
+		found->dst_words =
+			str_printf("%s: its QEMU has ended: that host was rebooted", m->dst.name);
+		return SEEN_GONE;
+	}
+	if (side_open_dst(m, &err) == 0)
+		return SEEN_THERE;
+	if (err.kind != ERR_REFUSED) {
+		words(&found->dst_words, err.text);
+		return SEEN_UNKNOWN;
+	}
+	found->dst_words = str_printf("%s: its QEMU has ended", m->dst.name);
+	return SEEN_GONE;
+}
+
+static bool is_other_guest(const struct migration *m, const struct qmp_identity *guest)
+{
+	return (m->guest.uuid[0] && !str_eq(guest->uuid, m->guest.uuid)) ||
+	       (m->guest.name[0] && guest->name[0] && !str_eq(guest->name, m->guest.name));
+}
+
+static int see_dst(struct migration *m, struct found *found, struct err *err)
+{
+	struct side *side = &m->dst;
+	struct qmp_identity guest;
+
+	if (qmp_caps_query(side->qmp, &side->caps, err) < 0 ||
+	    qmp_identity_query(side->qmp, &guest, err) < 0 ||
+	    qmp_status_query(side->qmp, &side->status, err) < 0 ||
+	    qmp_migration_query(side->qmp, &found->dst_migration, err) < 0)
+		return -1;
+	if (is_other_guest(m, &guest)) {
+		found->dst = SEEN_OTHER;
+		found->dst_words = str_printf("%s: another guest's QEMU is there now (%s)",
+					      m->dst.name, m->opt->dst.socket);
+		drop_destination(m);
+		return 0;
+	}
+	snprintf(side->migration_status, sizeof(side->migration_status), "%s",
+		 found->dst_migration.status);
+	m->incoming = found->dst_migration.listening || found->dst_migration.status[0];
+	if (found->dst_migration.port)
+		m->listening.ram_port = found->dst_migration.port;
+	found->dst_words = str_printf("%s: its guest is \"%s\" (%s)", m->dst.name,
+				      side->status.state, m->opt->dst.socket);
+	return 0;
+}
+
+static void look_at_dst(struct migration *m, struct found *found)
+{
+	struct err err;
+
+	found->dst = open_dst(m, found);
+	if (found->dst != SEEN_THERE || see_dst(m, found, &err) == 0)
+		return;
+	found->dst = SEEN_UNKNOWN;
+	drop_destination(m);
+	words(&found->dst_words, err.text);
+}
+
+void recover_look(struct migration *m, struct found *found)
+{
+	*found = (struct found){0};
+	look_at_src(m, found);
+	look_at_dst(m, found);
+}
+
+void found_deinit(struct found *found)
+{
+	free(found->src_words);
+	free(found->dst_words);
+	*found = (struct found){0};
+}

@@ -1,0 +1,137 @@
+"""vmferry is killed (SIGKILL), and recover settles what it has left: the guest runs on exactly
+one side, and nothing is left that the outcome does not need."""
+
+import json
+import unittest
+
+from rig import Disk, Guest
+from test_faults import DONE, FAILED, HUMAN, REFUSED, FaultTest
+
+
+class RecoverTest(FaultTest):
+    def killed(self, moment, guest=None, *options):
+        """A move whose vmferry died at that moment; see VMFERRY_TEST_HALT_BEFORE."""
+        move = self.prepare(guest or Guest(disks=[Disk(), Disk(bus="scsi")], rate=300,
+                                           sectors=127))
+        process = self.halted(move, moment, *options)
+        process.kill()
+        process.communicate()
+        return move
+
+    def command(self, *arguments, code=DONE):
+        done = self.vmferry(*arguments, check=False)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def recover(self, move, code=DONE):
+        return self.command("recover", "-F", self.a.ssh_config, move.guest.name, code=code)
+
+
+class Recover(RecoverTest):
+    def test_before_the_copy_it_undoes(self):
+        for moment in ("hold/begun", "serve/acted", "settings/acted", "target/acted",
+                       "mirror/begun"):
+            with self.subTest(moment=moment):
+                self.doCleanups()
+                self.setUp()
+                move = self.killed(moment)
+                self.assertIn("undone", self.recover(move))
+                move.check_stayed()
+
+    def test_a_copy_goes_on(self):
+        for moment in ("copy", "copy/acted", "listen", "listen/acted"):
+            with self.subTest(moment=moment):
+                self.doCleanups()
+                self.setUp()
+                move = self.killed(moment)
+                self.assertIn("recovered", self.recover(move))
+                move.check_moved()
+
+    def test_in_the_switchover_it_goes_on(self):
+        for moment in ("ram/acted", "detach/begun", "detach/acted", "switchover/begun",
+                       "switchover/acted"):
+            with self.subTest(moment=moment):
+                self.doCleanups()
+                self.setUp()
+                move = self.killed(moment)
+                self.recover(move)
+                move.check_moved()
+
+    def test_past_the_point_of_no_return_it_finishes(self):
+        for moment in ("run/begun", "run/acted", "release/begun", "release/acted", "end/begun",
+                       "end/acted"):
+            with self.subTest(moment=moment):
+                self.doCleanups()
+                self.setUp()
+                move = self.killed(moment)
+                self.recover(move)
+                move.check_moved()
+
+    def test_the_other_side_is_gone_and_was_not_told_to_run(self):
+        for moment in ("copy", "detach/acted", "switchover/acted"):
+            with self.subTest(moment=moment):
+                self.doCleanups()
+                self.setUp()
+                move = self.killed(moment)
+                move.destination.kill()
+                self.recover(move)
+                move.check_stayed(may_complain=True)
+
+    def test_the_other_side_is_gone_and_may_have_run(self):
+        move = self.killed("run/begun")
+        move.destination.kill()
+        for _ in range(2):
+            said = self.recover(move, HUMAN)
+            self.assertIn("`cont`", said)
+            self.assertEqual(move.source.watch.status(), "postmigrate")
+
+    def test_migrate_recovers_first(self):
+        move = self.killed("settings/acted")
+        said = self.command("migrate", "-F", self.a.ssh_config, move.source.qmp_sock,
+                            f"root@hostb:{move.destination.qmp_sock}")
+        self.assertIn("earlier move", said)
+        move.check_moved()
+
+    def test_nothing_to_recover(self):
+        self.assertEqual(self.command("recover", "--all"), "")
+
+
+class Status(RecoverTest):
+    def test_abandoned(self):
+        move = self.killed("copy")
+        said = json.loads(self.command("status", "-F", self.a.ssh_config, "--json"))
+        self.assertEqual(said["guest"], move.guest.name)
+        self.assertTrue(said["abandoned"])
+        self.assertIn("running", said["source_seen"])
+        self.assertIn("inmigrate", said["destination_seen"])
+        self.assertIn("abandoned", self.command("status", "-F", self.a.ssh_config))
+
+    def test_under_way(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "copy")
+        said = json.loads(self.command("status", "--json"))
+        self.assertEqual(said["pid"], process.pid)
+        second = self.command("migrate", "-F", self.a.ssh_config, move.source.qmp_sock,
+                              f"root@hostb:{move.destination.qmp_sock}", code=REFUSED)
+        self.assertIn(str(process.pid), second)
+        self.goes_on(process, DONE)
+        move.check_moved()
+
+
+class Cancel(RecoverTest):
+    def test_under_way(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.start_vmferry(*self.arguments("migrate", move, "--bandwidth", "100k"),
+                                     stdout=-1, stderr=-1, text=True)
+        move.source.watch.wait_event("JOB_STATUS_CHANGE")
+        self.assertIn("cancelled", self.command("cancel", move.guest.name))
+        process.communicate()
+        move.check_stayed()
+
+    def test_nobody_works_on_it(self):
+        move = self.killed("copy")
+        self.assertIn("recover", self.command("cancel", move.guest.name, code=FAILED))
+
+
+if __name__ == "__main__":
+    unittest.main()
