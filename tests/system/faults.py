@@ -23,6 +23,7 @@ class Fault:
     where = ""  # of the halt: before the step, after its beginning ("/begun"), its act ("/acted")
     relays = False  # whether both QEMUs have one in front
     options = ()
+    migrates_again = False  # instead of recover
 
     def does_not_apply(self, scene):
         return False
@@ -134,10 +135,10 @@ class Signalled(Fault):
 
 
 class Killed(Fault):
-    def __init__(self, where):
-        self.where = f"/{where}"
-        self.words = {"begun": "vmferry is killed before the act of the step",
-                      "acted": "vmferry is killed after it, before it is on record"}[where]
+    def __init__(self, where, migrates_again=False):
+        self.where, self.migrates_again = f"/{where}", migrates_again
+        self.words = {"begun": "vmferry is killed when the step is on record, before its act",
+                      "acted": "vmferry is killed after it, before that is on record"}[where]
 
     def let_go(self, scene, process):
         process.kill()
@@ -161,7 +162,7 @@ class Unreachable(Fault):
 
     def let_go(self, scene, process):
         code = super().let_go(scene, process)
-        if scene.step.cancellable and not code == DONE and not scene.is_running(scene.a):
+        if scene.step.cancellable and not code == DONE and not scene.is_on(scene.a):
             raise scene.wrong("the guest does not run on the source")
         if code != HUMAN:
             self.end(scene)
@@ -191,6 +192,7 @@ FAULTS = {
     "sigterm": Signalled(signal.SIGTERM),
     "killed-begun": Killed("begun"),
     "killed-acted": Killed("acted"),
+    "killed-again": Killed("begun", migrates_again=True),
     "no-ssh": Unreachable("22", "the network swallows SSH"),
     "no-data": Unreachable(DATA_PORTS, "the network swallows disks and RAM"),
 }

@@ -55,10 +55,11 @@ class Variant:
     options: tuple = ()  # "START" becomes a command that starts it
     first_disk: dict = dataclasses.field(default_factory=dict)
     second_disk: dict = dataclasses.field(default_factory=dict)
+    paused: bool = False
 
     def guest(self):
         """So few writes, on so large a region, that one which is lost is not written over."""
-        return Guest(rate=100, sectors=127, disks=[
+        return Guest(rate=100, sectors=127, paused=self.paused, disks=[
             Disk(region=(2, 60), **self.first_disk),
             Disk(bus="scsi", region=(2, 60), **self.second_disk)])
 
@@ -67,6 +68,7 @@ SMALLER, MISSING = {"dst_size": 40 << 20}, {"dst_image": False}
 VARIANTS = {
     "plain": Variant("a destination that waits, one of its disks smaller", False,
                      first_disk=SMALLER),
+    "paused": Variant("a guest that was paused", False, paused=True),
     "start": Variant("--start, one disk smaller, one missing", True, ("--start", "START"),
                      SMALLER, MISSING),
     "clone": Variant("--clone, both disks missing", True, ("--clone",), MISSING, MISSING),
@@ -119,6 +121,7 @@ class Scene:
     def __init__(self, test, cell, plan):
         self.test, self.cell, self.a, self.b = test, cell, test.a, test.b
         self.variant = VARIANTS[cell.variant]
+        self.is_as_before = "paused" if self.variant.paused else "running"  # its status
         self.fault = FAULTS.get(cell.fault)
         self.step = plan.step(cell.step) if plan else None
         self.said = []
@@ -206,7 +209,7 @@ class Scene:
             self.check_human()
             return "human"
         if code is None:
-            code = DONE if self.is_running(self.b) else FAILED
+            code = DONE if self.is_on(self.b) else FAILED
         try:
             return self.check_stayed() if code in STAYED else self.check_moved()
         except Exception as error:
@@ -214,7 +217,9 @@ class Scene:
 
     def settle(self):
         """recover, twice: what it makes of it, None if all is settled. A fault that lasts ends
-        between two of them."""
+        before."""
+        if self.fault.migrates_again:
+            return self.settle_by_migrate()
         self.fault.recover_meanwhile(self)
         wanted = HUMAN if self.fault.needs_human(self.step) else DONE
         for time in ("first", "second"):
@@ -223,22 +228,28 @@ class Scene:
                 raise self.wrong(f"the {time} recover: exit status {code}, not {wanted}")
         return HUMAN if wanted == HUMAN else None
 
-    def is_running(self, host):
-        """Whether the guest runs there now."""
+    def settle_by_migrate(self):
+        """It recovers first. Then it goes on, unless that has moved the guest, or has ended a
+        destination that waited."""
+        code = self.vmferry(*self.arguments("migrate")).returncode
+        if code not in (DONE, REFUSED) or code == REFUSED and not self.is_on(self.a):
+            raise self.wrong(f"migrate again: exit status {code}")
+
+    def is_on(self, host):
+        """Whether the guest runs there now, or is paused there, if it was paused before."""
+        qemu = self.move.source if host is self.a else self.move.destination
         try:
-            if host is self.a:
-                return self.move.source.running()
-            if self.move.destination:
-                return self.move.destination.running()
+            if qemu:
+                return qemu.process.poll() is None and qemu.watch.status() == self.is_as_before
             with Qmp(host.outside(f"{self.move.guest.directory}/watch.sock"), deadline_s=0) as qmp:
-                return qmp.status() == "running"
+                return qmp.status() == self.is_as_before
         except (OSError, QmpClosed):
             return False
 
     def check_human(self):
         """The destination is dead, and may have run the guest: nobody may let it run but the
         user, and nothing is taken from him."""
-        if self.is_running(self.a) or self.is_running(self.b):
+        if self.is_on(self.a) or self.is_on(self.b):
             raise self.wrong("somebody runs the guest")
         if self.move.source.watch.status() != "postmigrate":
             raise self.wrong(f"the source is {self.move.source.watch.status()}")
@@ -246,9 +257,9 @@ class Scene:
 
     def check_stayed(self):
         move = self.move
-        if not move.source.running():
-            raise Wrong(f"the guest does not run on the source: {move.source.watch.status()}")
-        move.source.wait_for_beats()
+        if not self.is_on(self.a):
+            raise Wrong(f"the guest is not as before on the source: {move.source.watch.status()}")
+        self.wait_for_beats(move.source)
         self.check_settings(move.source, move.settings)
         if move.destination is None and self.qemu_there():
             raise Wrong("a QEMU is left on hostb")
@@ -261,13 +272,17 @@ class Scene:
         hosts.wait_until(lambda: move.source.process.poll() is not None, "the source ends")
         if not move.destination:
             move.attach_destination()
-        move.destination.watch.wait_status("running")
-        move.destination.wait_for_beats()
+        move.destination.watch.wait_status(self.is_as_before)
+        self.wait_for_beats(move.destination)
         if self.dst_settings:
             self.check_settings(move.destination, self.dst_settings)
         self.await_no_litter()
         self.move_back()
         return "moved"
+
+    def wait_for_beats(self, qemu):
+        if not self.variant.paused:
+            qemu.wait_for_beats()
 
     def check_settings(self, qemu, before):
         if (now := migration_settings(qemu.watch)) != before:
@@ -322,7 +337,9 @@ class Scene:
         return Qemu(guest, host, [QEMU, *without_program(guest)])
 
     def check_story(self, qemu, *logs):
-        """The guest never ran twice, all that it was told is on its disks."""
+        """The guest goes on, never ran twice, and all that it was told is on its disks."""
+        if self.variant.paused:
+            qemu.watch.command("cont")
         qemu.wait_for_beats()
         self.move.watcher.check()
         qemu.quit()

@@ -33,6 +33,9 @@ class Matrix(FaultTest):
     def test_plain(self):
         self.play_all("plain")
 
+    def test_paused(self):
+        self.play_all("paused")
+
     def test_start(self):
         self.play_all("start")
 
@@ -97,7 +100,8 @@ class Matrix(FaultTest):
         counts = {outcome: list(mine.values()).count(outcome)
                   for outcome in ("stayed", "moved", "human", "-", "FAILED")}
         counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-        return "\n".join([f"\n{variant}: {VARIANTS[variant].words}", *lines,
+        legend = [f"  {name}: {fault.words}" for name, fault in FAULTS.items()]
+        return "\n".join([f"\n{variant}: {VARIANTS[variant].words}", *lines, *legend,
                           f"{len(mine)} cases: {counted} (-: nothing there to strike)"])
 
 
