@@ -91,10 +91,13 @@ class DestinationKilled(Fault):
         return bool(pids)
 
     def codes(self, step):
-        return self.failed(step) if step.can_fail else {HUMAN}
+        """At the point of no return itself it depends on whether vmferry hears of it before it
+        has told that QEMU to run the guest."""
+        return (self.failed(step) if step.can_fail else set()) | (
+            set() if step.cancellable else {HUMAN})
 
     def needs_human(self, step):
-        return not step.can_fail
+        return True
 
 
 class NbdCut(Fault):
