@@ -15,7 +15,7 @@ DONE, REFUSED, FAILED, INTERRUPTED, HUMAN = 0, 3, 4, 5, 6
 NBD_PORT = 49152  # the first of vmferry's: each host has no other move
 DATA_PORTS = "49152-49215"
 SHORT = [word for what in ("connect", "answer", "stall", "switchover")
-         for word in ("--timeout", f"{what}=12")]  # a busy machine needs some of it
+         for word in ("--timeout", f"{what}=6")]  # a busy machine needs some of it
 
 
 class Fault:

@@ -308,7 +308,13 @@ class Host:
                     "192.0.2.1 hosta hosta4\n192.0.2.2 hostb hostb4\n"
                     "fd00:f::1 hosta6\nfd00:f::2 hostb6\n")
         self._write("shadow", "root:*:19000::::::\nsshd:!:19000::::::\n")
-        for name in ("hosts", "shadow"):
+        # Whoever logs in as root starts no more than a shell: what the machine's own root has in
+        # its files for that is not the test's.
+        root = f"root:x:0:0:root:{HOME}:/bin/sh\n"
+        others = pathlib.Path("/etc/passwd").read_text().splitlines(keepends=True)
+        self._write("passwd", root + "".join(line for line in others
+                                             if not line.startswith("root:")))
+        for name in ("hosts", "shadow", "passwd"):
             self.run(["mount", "--bind", f"{ETC}/{name}", f"/etc/{name}"])
         self._new_boot_id()
 
