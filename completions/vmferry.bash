@@ -3,8 +3,8 @@
 _vmferry_options() {
 	case $1 in
 	migrate | check)
-		echo '--disk --map --start --clone --mirror --incremental
-			--trust-backing --fast --bandwidth --downtime-limit
+		echo '--disk --map --start --clone --copy-extra --scope --mirror
+			--incremental --trust-backing --fast --bandwidth --downtime-limit
 			--data-address --ports --keep-source --timeout --identity
 			--ssh-config --known-hosts --json --quiet --verbose --help'
 		;;

@@ -71,6 +71,22 @@ static int take_clone(struct cmdline *cmd, const char *arg, struct err *err)
 	return 0;
 }
 
+static int take_copy_extra(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.copy_extra = true;
+	return 0;
+}
+
+static int take_scope(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.scope = true;
+	return 0;
+}
+
 static int take_mirror(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	static const char *const names[] = {"auto", "blockdev", "drive", "none"};
@@ -264,6 +280,10 @@ static const struct row rows[] = {
 	 "run COMMAND over there to start the waiting QEMU"},
 	{"clone", 0, NULL, FOR_MIGRATE, take_clone,
 	 "start the waiting QEMU over there by the source's own command line"},
+	{"copy-extra", 0, NULL, FOR_MIGRATE, take_copy_extra,
+	 "with that: copy CD-ROMs, firmware, variable stores and the like that are not there"},
+	{"scope", 0, NULL, FOR_MIGRATE, take_scope,
+	 "with that: run it over there in a scope of systemd of its own"},
 	{"mirror", 0, "METHOD", FOR_MIGRATE | FOR_BEGIN | FOR_PREPARE | FOR_PERFORM, take_mirror,
 	 "auto, blockdev or drive (blockdev-mirror, drive-mirror); none: the old way, `migrate` "
 	 "blk or inc"},
@@ -396,6 +416,10 @@ static int check_together(const struct cmdline *cmd, struct err *err)
 	if (cmd->options.trust_backing && !cmd->options.incremental && !cmd->help &&
 	    cmd->command->bit != FOR_PREPARE)
 		return err_set(err, ERR_USAGE, "--trust-backing: goes with --incremental only");
+	if (cmd->options.copy_extra && !cmd->options.clone && !cmd->help)
+		return err_set(err, ERR_USAGE, "--copy-extra: goes with --clone only");
+	if (cmd->options.scope && !cmd->options.clone && !cmd->help)
+		return err_set(err, ERR_USAGE, "--scope: goes with --clone only");
 	return 0;
 }
 

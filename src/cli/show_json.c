@@ -136,6 +136,17 @@ static void plan_step(struct out *out, const struct step *step)
 	print_line(out, OUT_MESSAGE, &b);
 }
 
+static void plan_extra(struct out *out, const struct extra *extra)
+{
+	_cleanup_buf_ struct buf b = {0};
+
+	begin(&b, "extra");
+	add_string(&b, "source", extra->file->src_path);
+	add_string(&b, "destination", extra->file->path);
+	add_number(&b, "size_bytes", (int64_t)extra->size_bytes);
+	print_line(out, OUT_MESSAGE, &b);
+}
+
 static void plan_argument(struct out *out, const char *text, bool changed)
 {
 	_cleanup_buf_ struct buf b = {0};
@@ -181,11 +192,15 @@ static void on_plan(struct show *show, const struct migration *m)
 		plan_disk(out, &m->disks.list[i]);
 	for (size_t i = 0; i < m->left_out.count; i++)
 		text_line(out, "left_out", m->left_out.list[i]);
+	for (size_t i = 0; i < m->extras.count; i++)
+		plan_extra(out, &m->extras.list[i]);
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))
 			plan_step(out, &steps[i]);
 	for (size_t i = 0; i < m->clone.count; i++)
 		plan_argument(out, m->clone.argv[i], m->clone.changed[i]);
+	for (size_t i = 0; i < m->repairs.count; i++)
+		text_line(out, "repair", m->repairs.list[i]);
 	plan_abilities(out, &m->src);
 	plan_abilities(out, &m->dst);
 }

@@ -168,12 +168,25 @@ static const char *method_of(const struct migration *m)
 	return "blockdev-mirror over NBD, then RAM";
 }
 
+static void add_extras(struct buf *b, const struct migration *m)
+{
+	char size[32];
+
+	for (size_t i = 0; i < m->extras.count; i++)
+		buf_printf(b, "copied first: %s (%s)\n  to %s:%s\n",
+			   m->extras.list[i].file->src_path,
+			   str_size(size, sizeof(size), m->extras.list[i].size_bytes), m->dst.name,
+			   m->extras.list[i].file->path);
+}
+
 /* One argument a line; '*' marks what is not as the source's. */
 static void add_command_line(struct buf *b, const struct migration *m)
 {
 	buf_printf(b,
 		   "start on %s, by a guard that ends it if we die before the guest runs there:\n",
 		   m->dst.name);
+	for (size_t i = 0; i < m->repairs.count; i++)
+		buf_printf(b, "  since the source's start: %s\n", m->repairs.list[i]);
 	for (size_t i = 0; i < m->clone.count; i++) {
 		_autofree_ char *word = str_shell_quote(m->clone.argv[i]);
 
@@ -201,6 +214,7 @@ static void add_plan(struct buf *b, const struct migration *m)
 		   m->opt->port_high);
 	if (m->opt->start)
 		buf_printf(b, "start on %s: %s\n", m->dst.name, m->opt->start);
+	add_extras(b, m);
 	if (m->opt->clone)
 		add_command_line(b, m);
 	buf_printf(b, "steps:\n");

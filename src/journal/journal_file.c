@@ -157,10 +157,24 @@ static int read_line(int fd, off_t start, off_t end, bool *whole, struct record 
 	return *whole ? record_read(record, line, len, err) : 0;
 }
 
+/* Where the line begins that ends at @end. */
+static int line_start(int fd, off_t end, off_t *start, struct err *err)
+{
+	off_t longest = end - (off_t)RECORD_LINE_MAX;
+	off_t low = longest > 0 ? longest - 1 : 0; /* with the newline before the longest */
+
+	if (behind_newline(fd, low, end - 1, start, err) < 0)
+		return -1;
+	if (*start == low && low)
+		return err_set(err, ERR_FAILED, "its last line is longer than %u bytes",
+			       RECORD_LINE_MAX);
+	return 0;
+}
+
 int journal_file_read(int fd, struct record *record, off_t *end, struct err *err)
 {
 	bool whole = false;
-	off_t start, low;
+	off_t start;
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
@@ -170,10 +184,8 @@ int journal_file_read(int fd, struct record *record, off_t *end, struct err *err
 			return -1;
 		if (*end == 0)
 			return err_set(err, ERR_FAILED, "has not one whole record");
-		low = *end > (off_t)RECORD_LINE_MAX ? *end - (off_t)RECORD_LINE_MAX : 0;
-		if (behind_newline(fd, low, *end - 1, &start, err) < 0)
-			return -1;
-		if (read_line(fd, start, *end, &whole, record, err) < 0)
+		if (line_start(fd, *end, &start, err) < 0 ||
+		    read_line(fd, start, *end, &whole, record, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "migrate/clone_changes.h"
 #include "migrate/look.h"
+#include "migrate/scope.h"
 #include "migrate/step_functions.h"
 #include "qmp/machine.h"
 
@@ -75,13 +77,26 @@ static void look_for_other_images(struct migration *m)
 				m->disks.list[i].src_path ? m->disks.list[i].src_path : "no file");
 }
 
+/* What was put in for the changes is not of the source's command line either. */
+static void mark_repairs(struct migration *m)
+{
+	for (size_t i = 0; i < m->clone.count; i++) {
+		bool typed = false;
+
+		for (size_t k = 0; !typed && m->process.argv[k]; k++)
+			typed = str_eq(m->clone.argv[i], m->process.argv[k]);
+		m->clone.changed[i] |= !typed;
+	}
+}
+
 static void make_clone(struct migration *m)
 {
 	_autofree_ char *machine = machine_of(m);
 	_autofree_ char *monitor = realpath(m->opt->source, NULL);
+	char **argv = clone_changed_argv(m);
 	struct clone_source source = {
-		.argv = (const char *const *)m->process.argv,
-		.cwd = m->process.cwd,
+		.argv = (const char *const *)argv,
+		.cwd = m->src_cwd,
 		.machine = machine,
 		.maps = m->opt->maps,
 		.monitor = monitor,
@@ -91,10 +106,14 @@ static void make_clone(struct migration *m)
 		.arg = m,
 	};
 
-	if (!machine || !monitor)
-		return;
-	clone_make(&source, &m->clone, &m->problems);
-	look_for_other_images(m);
+	if (machine && monitor && argv) {
+		clone_make(&source, &m->clone, &m->problems);
+		mark_repairs(m);
+		look_for_other_images(m);
+	}
+	for (size_t i = 0; argv && argv[i]; i++)
+		free(argv[i]);
+	free(argv);
 }
 
 void look_at_clone(struct migration *m)
@@ -133,14 +152,17 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 			     "%s: %s, which %s needs; make it there, or name another "
 			     "place with --map",
 			     m->dst.name, err.text, file->what);
+	else if (info.kind == FILE_ABSENT && !created && extras_add(m, file))
+		return;
 	else if (info.kind == FILE_ABSENT)
 		problems_add(
 			&m->problems,
 			created ? "%s: there is no directory %s, in which %s makes a file; make "
 				  "it there, or name another place with --map"
 				: "%s: there is no %s, which %s needs and which does not move; "
-				  "copy it there, or name another place with --map",
-			m->dst.name, path, file->what);
+				  "copy it there%s, or name another place with --map",
+			m->dst.name, path, file->what,
+			extras_can_copy(file) ? " (--copy-extra does)" : "");
 }
 
 /* QEMU takes a socket's path away from whoever listens there, and a file that two of one host
@@ -169,7 +191,9 @@ static void look_for_owner(struct migration *m, const struct clone_file *file)
 	stream_close(stream);
 }
 
-/* Its QEMU is to run as the same user; only root can see to that. */
+/* Its QEMU is to run as the same user; only root can see to that. One that becomes that user by
+ * itself (-runas) has to be started as root: as the user it ends at once, since nobody else may
+ * set groups (change_process_uid(), seen on 7.2). */
 static void look_at_user(struct migration *m)
 {
 	struct process_output output = {0};
@@ -183,7 +207,13 @@ static void look_at_user(struct migration *m)
 			output.out.data ? output.out.data : "");
 
 		m->as_other_user = !str_eq(login, m->process.user);
-		if (m->as_other_user && !str_eq(login, "root"))
+		look_at_scope(m, login);
+		if (m->clone.drops_user && !str_eq(login, "root"))
+			problems_add(&m->problems,
+				     "%s: the source's QEMU was started as root, to become %s by "
+				     "itself (-runas), and the login there is %s; log in as root",
+				     m->dst.name, m->process.user, login);
+		else if (m->as_other_user && !str_eq(login, "root"))
 			problems_add(&m->problems,
 				     "%s: the source's QEMU runs as %s, and the login there is %s; "
 				     "log in as %s or as root",
@@ -201,6 +231,7 @@ void look_at_clone_over_there(struct migration *m)
 		look_for_owner(m, &m->clone.files[i]);
 	}
 	look_at_user(m);
+	look_at_cpu(m);
 }
 
 /* --- starting it --- */
@@ -208,15 +239,18 @@ void look_at_clone_over_there(struct migration *m)
 /* Its files are those of the disks, then these by their temporary names; see files.c. */
 int step_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	size_t count = m->disks.count;
-	char **files = mem_zalloc(2 * count + 1, sizeof(*files));
+	struct guard_patience patience = {.answer_ms = timeout_ms, .silence_s = GUARD_SILENCE_S};
+	size_t disks = m->disks.count, count = 2 * disks + m->extras.count;
+	char **files = mem_zalloc(count + 1, sizeof(*files));
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < disks; i++) {
 		files[i] = str_dup(m->disks.list[i].dst_path);
-		files[count + i] = file_temporary_path(m, &m->disks.list[i]);
+		files[disks + i] = file_temporary_path(m, &m->disks.list[i]);
 	}
-	m->guard = guard_start(m->loop, m->host, files, 2 * count, timeout_ms, err);
-	for (size_t i = 0; i < 2 * count; i++)
+	for (size_t i = 0; i < m->extras.count; i++)
+		files[2 * disks + i] = str_dup(m->extras.list[i].file->path);
+	m->guard = guard_start(m->loop, m->host, files, count, &patience, err);
+	for (size_t i = 0; i < count; i++)
 		free(files[i]);
 	free(files);
 	return m->guard ? 0 : -1;
@@ -229,7 +263,7 @@ int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 	int ret = 0;
 
 	if (m->guard && m->dst_left)
-		ret = guard_release(m->guard, err);
+		ret = guard_release(m->guard, timeout_ms, err);
 	else if (m->guard)
 		ret = guard_undo(m->guard, timeout_ms, err);
 	guard_close(m->guard);
@@ -238,24 +272,28 @@ int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 }
 
 /* What was made for another user is that user's. */
+static int give_file(struct migration *m, const char *made_path, int64_t timeout_ms,
+		     struct err *err)
+{
+	_autofree_ char *user = str_shell_quote(m->process.user);
+	_autofree_ char *path = str_shell_quote(made_path ? made_path : "");
+	_autofree_ char *command = str_printf("chown -h %s: %s", user, path);
+	struct process_output output = {0};
+	int ret = made_path ? host_command_ok(m->host, command, timeout_ms, &output, err) : 0;
+
+	process_output_deinit(&output);
+	return ret;
+}
+
 static int give_files(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	for (size_t i = 0; m->as_other_user && i < m->disks.count; i++) {
-		struct process_output output = {0};
-		int ret = 0;
+	int ret = 0;
 
-		if (m->disks.list[i].made_path) {
-			_autofree_ char *user = str_shell_quote(m->process.user);
-			_autofree_ char *path = str_shell_quote(m->disks.list[i].made_path);
-			_autofree_ char *command = str_printf("chown -h %s: %s", user, path);
-
-			ret = host_command_ok(m->host, command, timeout_ms, &output, err);
-		}
-		process_output_deinit(&output);
-		if (ret < 0)
-			return -1;
-	}
-	return 0;
+	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->disks.count; i++)
+		ret = give_file(m, m->disks.list[i].made_path, timeout_ms, err);
+	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->extras.count; i++)
+		ret = give_file(m, m->extras.list[i].made_path, timeout_ms, err);
+	return ret;
 }
 
 /* runuser stays as the parent of what it runs, and ends it when it is ended itself. */
@@ -267,10 +305,10 @@ static const char as_user[] =
 /* The words with which it is started; the list is the caller's to free, the words are not. */
 static const char **words_of(const struct migration *m)
 {
-	const char **words = mem_zalloc(m->clone.count + 6, sizeof(*words));
-	size_t n = 0;
+	const char **words = mem_zalloc(m->clone.count + 6 + SCOPE_WORDS_MAX, sizeof(*words));
+	size_t n = scope_words(m, words);
 
-	if (m->as_other_user) {
+	if (m->as_other_user && !m->clone.drops_user) {
 		words[n++] = "sh";
 		words[n++] = "-c";
 		words[n++] = as_user;
@@ -279,9 +317,7 @@ static const char **words_of(const struct migration *m)
 	}
 	words[n++] = m->process.program;
 	for (size_t i = 1; i < m->clone.count; i++)
-		if (!str_eq(m->clone.argv[i], "-daemonize") &&
-		    !str_eq(m->clone.argv[i], "--daemonize"))
-			words[n++] = m->clone.argv[i];
+		words[n++] = m->clone.argv[i];
 	return words;
 }
 

@@ -67,6 +67,21 @@ static char *write_pid(struct cloning *cloning, const struct clone_option *optio
 	return path;
 }
 
+static bool has_key(const char *arg, const char *key)
+{
+	struct clone_words words;
+	bool has = clone_words_parse(&words, arg, NULL) && clone_words_get(&words, key);
+
+	clone_words_deinit(&words);
+	return has;
+}
+
+static char *drop_user(struct cloning *cloning, const struct clone_option *option, const char *arg)
+{
+	cloning->clone->drops_user = true;
+	return as_is(cloning, option, arg);
+}
+
 static char *argument(struct cloning *cloning, const struct clone_option *option, const char *arg)
 {
 	cloning->configured |= str_eq(option->name, "-readconfig");
@@ -75,6 +90,8 @@ static char *argument(struct cloning *cloning, const struct clone_option *option
 
 static char *with_keys(struct cloning *cloning, const struct clone_option *option, const char *arg)
 {
+	if (str_eq(option->name, "-run-with"))
+		cloning->clone->drops_user |= has_key(arg, "user");
 	return clone_keys(cloning, option, NULL, arg);
 }
 
@@ -185,17 +202,12 @@ static void clone_option(struct cloning *cloning, const struct clone_option *opt
 {
 	static char *(*const hows[CLONE_HOWS])(struct cloning *, const struct clone_option *,
 					       const char *) = {
-		[CLONE_AS_IS] = as_is,
-		[CLONE_DROPPED] = as_is,
-		[CLONE_REFUSED] = refuse,
-		[CLONE_PAUSED] = pause_it,
-		[CLONE_DAEMON] = as_is,
-		[CLONE_PIDFILE] = write_pid,
-		[CLONE_ARGUMENT] = argument,
-		[CLONE_KEYS] = with_keys,
-		[CLONE_MACHINE] = machine,
-		[CLONE_SETTING] = setting,
-		[CLONE_DEFAULT] = device_default,
+		[CLONE_AS_IS] = as_is,       [CLONE_DROPPED] = as_is,
+		[CLONE_REFUSED] = refuse,    [CLONE_PAUSED] = pause_it,
+		[CLONE_DAEMON] = as_is,      [CLONE_USER] = drop_user,
+		[CLONE_PIDFILE] = write_pid, [CLONE_ARGUMENT] = argument,
+		[CLONE_KEYS] = with_keys,    [CLONE_MACHINE] = machine,
+		[CLONE_SETTING] = setting,   [CLONE_DEFAULT] = device_default,
 	};
 	const char *name = **argv;
 	char *changed;
@@ -204,7 +216,7 @@ static void clone_option(struct cloning *cloning, const struct clone_option *opt
 	if (option->has_argument)
 		(*argv)++;
 	changed = hows[option->how](cloning, option, **argv);
-	if (option->how == CLONE_DROPPED)
+	if (option->how == CLONE_DROPPED || option->how == CLONE_DAEMON)
 		return;
 	add(cloning->clone, str_dup(name), false);
 	if (option->has_argument)

@@ -56,8 +56,9 @@ struct clone {
 	size_t count;
 	struct clone_file *files; /* in the order of the arguments, each once */
 	size_t files_count;
-	bool daemonize; /* it goes to the background by itself */
-	char *pidfile;  /* over there; NULL: it writes none */
+	bool daemonize;  /* the source went to the background by itself; the clone is not to */
+	bool drops_user; /* it is started as root and becomes another user by itself (-runas) */
+	char *pidfile;   /* over there; NULL: it writes none */
 };
 
 /* Makes @clone, to be given back to clone_deinit(). What cannot be repeated over there goes

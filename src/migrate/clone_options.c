@@ -125,7 +125,7 @@ static const struct clone_option options[] = {
 	{"-rotate",          true,  CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
 	{"-rtc",             true,  CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
 	{"-run-with",        true,  CLONE_KEYS,     CLONE_KEEP, "run-with", NULL, NULL},
-	{"-runas",           true,  CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
+	{"-runas",           true,  CLONE_USER,     CLONE_KEEP, NULL, NULL, NULL},
 	{"-s",               false, CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
 	{"-sandbox",         true,  CLONE_AS_IS,    CLONE_KEEP, NULL, NULL, NULL},
 	{"-sd",              true,  CLONE_ARGUMENT, CLONE_IMAGE, NULL, NULL, NULL},

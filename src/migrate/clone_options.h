@@ -29,7 +29,8 @@ enum clone_how {
 	CLONE_DROPPED,
 	CLONE_REFUSED,
 	CLONE_PAUSED,   /* -S */
-	CLONE_DAEMON,   /* -daemonize */
+	CLONE_DAEMON,   /* -daemonize: dropped, whoever starts it has it in the background */
+	CLONE_USER,     /* -runas */
 	CLONE_PIDFILE,  /* -pidfile */
 	CLONE_ARGUMENT, /* its argument is one value */
 	CLONE_KEYS,     /* its argument has keys, each with a rule of its own */

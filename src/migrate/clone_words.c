@@ -34,7 +34,7 @@ static char *without_doubled_commas(const char *s, size_t len)
 	return b.data;
 }
 
-static char *with_doubled_commas(const char *s)
+char *clone_words_escape(const char *s)
 {
 	struct buf b = {0};
 
@@ -119,7 +119,7 @@ char *clone_words_join(const struct clone_words *words)
 		if (!word->replacement)
 			continue;
 		written = words->json ? clone_json_quote(word->replacement)
-				      : with_doubled_commas(word->replacement);
+				      : clone_words_escape(word->replacement);
 		buf_add(&b, words->text + done, word->at - done);
 		buf_add(&b, written, strlen(written));
 		done = word->at + word->len;

@@ -34,6 +34,9 @@ const char *clone_words_get(const struct clone_words *words, const char *key);
 /* The text with the replacements. NULL when there are none. Caller frees. */
 char *clone_words_join(const struct clone_words *words);
 
+/* @value as it is written between commas. Caller frees. */
+char *clone_words_escape(const char *value);
+
 /* Whether QEMU takes @value for true. NULL is a key that stands alone, which is. */
 bool clone_words_is_on(const char *value);
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/str.h"
 
@@ -101,6 +103,19 @@ static int parse_scp(const char *text, struct destination *dst, struct err *err)
 	return 0;
 }
 
+/* The other host's system is taken to be as this one; none of QEMU's has more. */
+static int check_length(const struct destination *dst, struct err *err)
+{
+	size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+
+	if (strlen(dst->socket) <= max)
+		return 0;
+	return err_set(err, ERR_USAGE,
+		       "destination: the path of its monitor, %s, has %zu characters, and a Unix "
+		       "socket's at most %zu; name a shorter one there, HOST:/path/qmp.sock",
+		       dst->socket, strlen(dst->socket), max);
+}
+
 int destination_parse(const char *text, struct destination *dst, struct err *err)
 {
 	int ret = 0;
@@ -114,6 +129,8 @@ int destination_parse(const char *text, struct destination *dst, struct err *err
 		ret = parse_scp(text, dst, err);
 	if (ret == 0 && (!name_is_clean(dst->host) || !name_is_clean(dst->user)))
 		ret = bad(text, "its user or host is empty or has characters no name has", err);
+	if (ret == 0)
+		ret = check_length(dst, err);
 	if (ret < 0)
 		destination_deinit(dst);
 	return ret;

@@ -201,6 +201,9 @@ static bool any_created(const struct migration *m)
 		if (m->disks.list[i].making || m->disks.list[i].made_inode ||
 		    m->disks.list[i].made_path)
 			return true;
+	for (size_t i = 0; i < m->extras.count; i++)
+		if (m->extras.list[i].made_path || m->extras.list[i].maybe_made)
+			return true;
 	return false;
 }
 
@@ -274,6 +277,37 @@ static int see_ours(struct migration *m, const struct disk *disk, const char *pa
 	return ret;
 }
 
+/* Nobody can tell ours from one that came meanwhile: what is there stays. */
+static int look_for_made(struct migration *m, const char *path, struct err *err)
+{
+	struct file_info info;
+
+	if (host_file_info(m->host, path, &info, err) == 0 && info.kind == FILE_ABSENT)
+		return 0;
+	return err_set(err, ERR_FAILED,
+		       "%s: whether %s was made here is not known; remove it if nothing is in it",
+		       m->dst.name, path);
+}
+
+/* Of an extra file, which goes to @path. */
+static int remove_file(struct migration *m, const char *path, bool *maybe_made, char **made_path,
+		       int64_t timeout_ms, struct err *err)
+{
+	if (*maybe_made) {
+		*maybe_made = false;
+		return look_for_made(m, path, err);
+	}
+	if (!*made_path)
+		return 0;
+	if (!m->dst_obeyed && see_unused(m, *made_path, timeout_ms, err) < 0)
+		return -1;
+	if (host_file_remove(m->host, *made_path, err) < 0)
+		return -1;
+	free(*made_path);
+	*made_path = NULL;
+	return 0;
+}
+
 static int remove_temporary(struct migration *m, struct disk *disk, struct err *err)
 {
 	_autofree_ char *path = file_temporary_path(m, disk);
@@ -315,6 +349,19 @@ static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_m
 	return 0;
 }
 
+/* What of these could not be removed is said at once. */
+static void remove_extras(struct migration *m, int64_t timeout_ms)
+{
+	for (size_t i = 0; i < m->extras.count; i++) {
+		struct extra *extra = &m->extras.list[i];
+		struct err err;
+
+		if (remove_file(m, extra->file->path, &extra->maybe_made, &extra->made_path,
+				timeout_ms, &err) < 0)
+			problems_add(&m->left_behind, "%s", err.text);
+	}
+}
+
 /* What the guard has removed, after the end of what used it. */
 static void leave_to_guard(struct migration *m, int64_t timeout_ms)
 {
@@ -328,6 +375,10 @@ static void leave_to_guard(struct migration *m, int64_t timeout_ms)
 		m->disks.list[i].made_path = NULL;
 		if (!m->disks.list[i].making)
 			m->disks.list[i].made_inode = 0;
+	}
+	for (size_t i = 0; i < m->extras.count; i++) {
+		free(m->extras.list[i].made_path);
+		m->extras.list[i].made_path = NULL;
 	}
 }
 
@@ -344,5 +395,6 @@ int undo_create(struct migration *m, int64_t timeout_ms, struct err *err)
 			m->dst.name);
 	if (ensure_host(m, err) < 0)
 		return err_wrap(err, "the files made on %s stay", m->dst.name);
+	remove_extras(m, timeout_ms);
 	return undo_each_disk(m, remove_made, timeout_ms, err);
 }

@@ -75,16 +75,23 @@ static int hand_over_paused(struct migration *m, struct err *err)
 {
 	struct qmp_status status;
 
-	if (m->guard && guard_release(m->guard, err) < 0)
-		return -1;
-
 	if (qmp_status_query(m->dst.qmp, &status, err) < 0)
 		return -1;
 	if (qmp_can(&m->dst.caps, QMP_SET_ACTIVE) && qmp_nodes_activate(m->dst.qmp, err) < 0)
 		return -1;
 	m->switched = true;
 	migration_note(m, "the guest was paused and stays paused on %s", m->dst.name);
+	extras_tell_stores(m);
 	return 0;
+}
+
+/* A step of its own, and on record before `cont` is: who finds both sides stopped knows by that
+ * whether `cont` may have been sent, or not even this. It takes a round trip with the guest
+ * stopped; but from a release before the source has handed over on, our death would leave a QEMU
+ * over there for nothing. */
+int step_free(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	return guard_release(m->guard, timeout_ms, err);
 }
 
 int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
@@ -95,10 +102,6 @@ int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 	}
 	if (!m->was_running)
 		return hand_over_paused(m, err);
-	/* Over one connection what is sent first arrives first: the guest that `cont` lets run has
-	 * nobody over it any more. */
-	if (m->guard && guard_release(m->guard, err) < 0)
-		return -1;
 	m->switched = true;
 	m->dst.resumed = false;
 	if (qmp_finish(qmp_cont_send(m->dst.qmp), err) < 0 ||

@@ -1,23 +1,38 @@
-/* The guard is a script of a POSIX shell that reads orders from its stdin, the connection:
+/* The guard is a script of a POSIX shell that reads the token, then orders from its stdin, the
+ * connection:
  *
+ *   alive        we are: without this for so long, as if stdin had ended
  *   made N       file N of its arguments was made
  *   run          the program; its shell words follow, up to a line with the token alone
- *   release      go, and let everything live
- *   undo         end the program, remove what was made, go; so does the end of stdin
+ *   release      let everything live, whatever becomes of the connection
+ *   undo         end the program, remove what was made, go; so does the end of stdin, if it was
+ *                not released
  *
- * and says "TOKEN started", "TOKEN ended STATUS", "TOKEN undone". Everything else that comes is
- * the program's own. The token, drawn for each guard, keeps the two apart: what a QEMU says may
- * come from a guest.
+ * and says "TOKEN started", "TOKEN ended STATUS", "TOKEN released", "TOKEN undone". Everything
+ * else that comes is the program's own. The token, drawn for each guard, keeps the two apart: what
+ * a QEMU says may come from a guest.
  *
- * The program gets a session of its own, so that no hangup of sshd reaches it, and a parent that
- * waits for its end, or ends it: first kindly, so that it removes its sockets, then by SIGKILL.
- * That parent is told until it has heard: dash (0.5.12) loses a signal that comes to a subshell
- * between its fork and its first command. Until it knows whom to end it is deaf to that.
+ * These are its processes, besides the shell that waits for them all:
  *
- * A guard may outlive its move by hours, where the network went silently: until sshd sees that.
- * Meanwhile the user may have removed its files and begun anew. So each file is known by its
- * inode, which the guard holds open so that no other file gets its number: each level of orders()
- * has one on descriptor 3, and those of the levels above out of the way.
+ *   main   has the orders;
+ *   dog    sends main a SIGTERM when it was not told of an "alive" for so long: `read` of a POSIX
+ *          shell knows no time;
+ *   run    the parent of the program, which waits for its end, or ends it: first kindly, so that
+ *          it removes its sockets, then by SIGKILL;
+ *   relay  all that the others and the program write goes through it. It says "released" or
+ *          "undone" and ends: then the connection is held open by nobody, and the program's stderr
+ *          is a pipe that nobody reads, where writing fails at once. (QEMU ignores SIGPIPE: seen
+ *          on 5.2, 7.2, 10.0, 11.1.) A pipe that is open and not emptied - by an sshd whose network
+ *          has died - would sooner or later stop the guest.
+ *
+ * The program gets a session of its own, so that no hangup of sshd reaches it. Whoever is ended
+ * is told until it has heard: dash (0.5.12) loses a signal that comes to a subshell between its
+ * fork and its first command. Until `run` knows whom to end it is deaf to that.
+ *
+ * A guard may outlive its move. Meanwhile the user may have removed its files and begun anew. So
+ * each file is known by its inode, which the guard holds open so that no other file gets its
+ * number: each level of orders() has one on descriptor 3, and those of the levels above out of the
+ * way.
  */
 #include "migrate/guard.h"
 
@@ -36,31 +51,40 @@ struct guard {
 	struct loop *loop;
 	struct host *host;
 	struct stream *stream; /* NULL: the connection has ended */
+	struct loop_timer *beat;
 	char token[24];
 	struct buf in, out;
 	int64_t timeout_ms;
-	bool ready, started, ended, undone;
+	bool ready, started, ended, released, undone;
 	char words[WORDS_MAX]; /* the last line of the program */
 };
 
-/* %1$s: the token, %2$s: the files, as words of a shell. */
+/* So many naps of the dog, and so many of our signs of life, are its patience. */
+#define NAPS 12
+
+/* The files, as words of a shell; how many naps of how many seconds. */
 static const char script[] =
-	"t=%s; set -- %s; made=; w=; i=0\n"
+	"set -- %s; naps=%d; nap=%d\n"
+	"IFS= read -r t; exec 4>&1; made=; w=; d=; freed=; i=0\n"
 	"for f in \"$@\"; do i=$((i + 1)); eval \"f$i=\\$f\"; done\n"
 	"say() { printf '%%s %%s\\n' \"$t\" \"$1\"; }\n"
 	"nap() { sleep $1 & z=$!; wait $z; }\n"
 	"stop() { kill $1; wait $1; }\n"
+	"finish() {\n"
+	"(trap 'kill $z; exit' TERM; while kill -TERM $1; do nap 1; done) & x=$!\n"
+	"wait $1; stop $x; } 2>/dev/null\n"
 	"id() { ls -di -- \"$1\" 2>/dev/null | { read -r n r; echo \"$n\"; }; }\n"
 	"undo() {\n"
 	"trap '' HUP TERM INT PIPE\n"
-	"if [ -n \"$w\" ]; then\n"
-	"(trap 'kill $z; exit' TERM; while kill -TERM $w; do nap 1; done) & x=$!\n"
-	"wait $w; stop $x; fi 2>/dev/null\n"
+	"[ -z \"$w\" ] || finish $w\n"
 	"for n in $made; do eval \"f=\\$f$n; i=\\$i$n\"\n"
 	"[ \"$(id \"$f\")\" != \"$i\" ] || rm -f -- \"$f\"; done\n"
-	"say undone; exit 0; }\n"
+	"finish $d; [ -z \"$freed\" ] || exec >&4; say undone; exit 0; }\n"
+	"leave() {\n"
+	"trap '' HUP TERM INT\n"
+	"[ -z \"$w\" ] || kill -KILL $w; finish $d; exit 0; } 2>/dev/null\n"
 	"run() {\n"
-	"trap : TERM\n"
+	"trap : TERM; trap - USR1\n"
 	"if command -v setsid >/dev/null; then setsid \"$@\" </dev/null & else \"$@\" </dev/null & "
 	"fi\n"
 	"k=$!; x=\n"
@@ -70,16 +94,30 @@ static const char script[] =
 	"wait $k; s=$?\n"
 	"while kill -0 $k; do wait $k; s=$?; done 2>/dev/null\n"
 	"[ -z \"$x\" ] || stop $x 2>/dev/null; say \"ended $s\"; } 2>&1\n"
+	"dog() {\n"
+	"n=0; q=; z=; trap '' HUP INT PIPE; trap n=0 USR1\n"
+	"trap 'q=1; [ -z \"$z\" ] || kill $z' TERM\n"
+	"while [ -z \"$q\" ] && [ $n -lt $naps ]; do n=$((n + 1)); sleep $nap & z=$!\n"
+	"[ -z \"$q\" ] || kill $z; while kill -0 $z; do wait $z; done; z=; done\n"
+	"[ -n \"$q\" ] || kill -TERM $me; }\n"
+	"relay() {\n"
+	"while IFS= read -r l || [ -n \"$l\" ]; do\n"
+	"printf '%%s\\n' \"$l\"; case $l in \"$t released\" | \"$t undone\") exit ;; esac; done; "
+	"}\n"
 	"orders() { while read -r word arg; do case $word in\n"
+	"alive) kill -USR1 $d ;;\n"
 	"made) eval \"f=\\$f$arg\"; eval \"i$arg=\\$(id \\\"\\$f\\\")\"; made=\"$made $arg\"\n"
 	"[ ! -r \"$f\" ] || orders 3<\"$f\" ;;\n"
 	"run) c=; while IFS= read -r l && [ \"$l\" != \"$t\" ]; do c=\"$c$l\n\"; done\n"
-	"eval \"run $c\" 3<&- & w=$!; say started ;;\n"
-	"release) trap '' HUP TERM INT PIPE; [ -z \"$w\" ] || kill -KILL \"$w\"; exit 0 ;;\n"
+	"eval \"run $c\" 3<&- 4>&- & w=$!; say started ;;\n"
+	"release) trap leave HUP TERM INT; trap '' PIPE; freed=1; say released ;;\n"
 	"undo) undo ;;\n"
-	"esac; done; undo; }\n"
-	"trap undo HUP TERM INT PIPE\n"
-	"say ready; orders";
+	"esac; done; [ -z \"$freed\" ] || leave; undo; }\n"
+	"main() {\n"
+	"read -r me r </proc/self/stat; trap undo HUP TERM INT PIPE; trap '' USR1\n"
+	"dog </dev/null >/dev/null 2>&1 4>&- & d=$!\n"
+	"say ready; orders; }\n"
+	"main | relay 4>&-";
 
 static void take_order(struct guard *g, const char *word)
 {
@@ -87,6 +125,8 @@ static void take_order(struct guard *g, const char *word)
 		g->ready = true;
 	else if (str_eq(word, "started"))
 		g->started = true;
+	else if (str_eq(word, "released"))
+		g->released = true;
 	else if (str_eq(word, "undone"))
 		g->undone = true;
 	else if (str_starts(word, "ended"))
@@ -176,6 +216,11 @@ static bool started_or_lost(void *arg)
 	return ((struct guard *)arg)->started || !((struct guard *)arg)->stream;
 }
 
+static bool released_or_lost(void *arg)
+{
+	return ((struct guard *)arg)->released || !((struct guard *)arg)->stream;
+}
+
 /* It says "undone" and ends; only then is nothing of it left. */
 static bool lost(void *arg)
 {
@@ -202,9 +247,10 @@ static int draw_token(struct guard *g, struct err *err)
 	return 0;
 }
 
-static char *make_script(const struct guard *g, char *const *files, size_t count)
+static char *make_script(char *const *files, size_t count, int patience_s)
 {
 	_cleanup_buf_ struct buf words = {0};
+	int nap_s = (patience_s + NAPS - 1) / NAPS;
 
 	for (size_t i = 0; i < count; i++) {
 		_autofree_ char *word = str_shell_quote(files[i]);
@@ -213,30 +259,43 @@ static char *make_script(const struct guard *g, char *const *files, size_t count
 	}
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	return str_printf(script, g->token, words.data ? words.data : "");
+	return str_printf(script, words.data ? words.data : "", patience_s / nap_s, nap_s);
 #pragma GCC diagnostic pop
 }
 
+/* One that the connection has not taken yet says it all. */
+static void on_beat(void *arg)
+{
+	struct guard *g = arg;
+
+	if (!g->out.len)
+		send_text(g, "alive\n", NULL);
+}
+
+static int first_words(struct guard *g, int patience_s, struct err *err)
+{
+	_autofree_ char *token = str_printf("%s\n", g->token);
+
+	stream_watch(g->stream, on_ready, g);
+	if (send_text(g, token, err) < 0 ||
+	    await(g, "a shell over there", ready_or_lost, &g->ready, err) < 0)
+		return -1;
+	g->beat = loop_timer_add(g->loop, patience_s * 1000 / NAPS, on_beat, g);
+	return 0;
+}
+
 struct guard *guard_start(struct loop *loop, struct host *host, char *const *files, size_t count,
-			  int64_t timeout_ms, struct err *err)
+			  const struct guard_patience *patience, struct err *err)
 {
 	struct guard *g = mem_zalloc(1, sizeof(*g));
-	_autofree_ char *command = NULL;
+	_autofree_ char *command = make_script(files, count, patience->silence_s);
 
 	g->loop = loop;
 	g->host = host;
-	g->timeout_ms = timeout_ms;
-	if (draw_token(g, err) == 0) {
-		command = make_script(g, files, count);
+	g->timeout_ms = patience->answer_ms;
+	if (draw_token(g, err) == 0)
 		g->stream = host_program(host, command, err);
-	}
-	if (!g->stream) {
-		guard_close(g);
-		return NULL;
-	}
-	stream_watch(g->stream, on_ready, g);
-	on_ready(g);
-	if (await(g, "a shell over there", ready_or_lost, &g->ready, err) == 0)
+	if (g->stream && first_words(g, patience->silence_s, err) == 0)
 		return g;
 	guard_close(g);
 	return NULL;
@@ -284,9 +343,14 @@ const char *guard_last_words(const struct guard *g)
 	return g->words[0] ? g->words : "it gave no reason";
 }
 
-int guard_release(struct guard *g, struct err *err)
+int guard_release(struct guard *g, int64_t timeout_ms, struct err *err)
 {
-	return send_text(g, "release\n", err);
+	if (g->released)
+		return 0;
+	g->timeout_ms = timeout_ms;
+	if (send_text(g, "release\n", err) < 0)
+		return -1;
+	return await(g, "the guard to let go of it", released_or_lost, &g->released, err);
 }
 
 int guard_undo(struct guard *g, int64_t timeout_ms, struct err *err)
@@ -301,6 +365,7 @@ void guard_close(struct guard *g)
 {
 	if (!g)
 		return;
+	loop_timer_del(g->beat);
 	lose(g);
 	buf_deinit(&g->in);
 	buf_deinit(&g->out);

@@ -15,6 +15,7 @@
 #include "ssh/ssh.h"
 
 struct host;
+struct host_file; /* the kind of host knows what it is */
 
 struct host_ops {
 	int (*reopen)(struct host *host, struct err *err);
@@ -25,6 +26,10 @@ struct host_ops {
 	int (*file_create)(struct host *host, const char *path, uint64_t size_bytes, uint32_t mode,
 			   struct err *err);
 	int (*file_rename)(struct host *host, const char *from, const char *to, struct err *err);
+	struct host_file *(*file_open_new)(struct host *host, const char *path, uint32_t mode,
+					   struct err *err);
+	int (*file_write)(struct host_file *file, const void *data, size_t len, struct err *err);
+	int (*file_finish)(struct host_file *file, struct err *err);
 	int (*file_remove)(struct host *host, const char *path, struct err *err);
 	int (*free_space)(struct host *host, const char *path, uint64_t *bytes, struct err *err);
 	int (*command)(struct host *host, const char *command, int64_t timeout_ms,
@@ -86,6 +91,23 @@ static inline int host_file_rename(struct host *host, const char *from, const ch
 				   struct err *err)
 {
 	return host->ops->file_rename(host, from, to, err);
+}
+
+static inline struct host_file *host_file_open_new(struct host *host, const char *path,
+						   uint32_t mode, struct err *err)
+{
+	return host->ops->file_open_new(host, path, mode, err);
+}
+
+static inline int host_file_write(struct host *host, struct host_file *file, const void *data,
+				  size_t len, struct err *err)
+{
+	return host->ops->file_write(file, data, len, err);
+}
+
+static inline int host_file_finish(struct host *host, struct host_file *file, struct err *err)
+{
+	return host->ops->file_finish(file, err);
 }
 
 static inline int host_file_remove(struct host *host, const char *path, struct err *err)

@@ -114,6 +114,54 @@ static int local_file_rename(struct host *host, const char *from, const char *to
 	return err_errno(err, errno, "rename %s to %s", from, to);
 }
 
+struct host_file {
+	int fd;
+	char *path;
+};
+
+static struct host_file *local_file_open_new(struct host *host, const char *path, uint32_t mode,
+					     struct err *err)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct host_file *file;
+
+	(void)host;
+	if (fd < 0 || fchmod(fd, mode) < 0) {
+		err_errno(err, errno, "create %s", path);
+		if (fd >= 0) {
+			unlink(path);
+			close(fd);
+		}
+		return NULL;
+	}
+	file = mem_zalloc(1, sizeof(*file));
+	file->fd = fd;
+	file->path = str_dup(path);
+	return file;
+}
+
+static int local_file_write(struct host_file *file, const void *data, size_t len, struct err *err)
+{
+	for (const char *p = data; len;) {
+		ssize_t n = write(file->fd, p, len);
+
+		if (n < 0 && errno != EINTR)
+			return err_errno(err, errno, "write %s", file->path);
+		p += n < 0 ? 0 : n;
+		len -= n < 0 ? 0 : (size_t)n;
+	}
+	return 0;
+}
+
+static int local_file_finish(struct host_file *file, struct err *err)
+{
+	int ret = close(file->fd) < 0 ? err_errno(err, errno, "close %s", file->path) : 0;
+
+	free(file->path);
+	free(file);
+	return ret;
+}
+
 static int local_file_remove(struct host *host, const char *path, struct err *err)
 {
 	(void)host;
@@ -159,6 +207,9 @@ static const struct host_ops local_ops = {
 	.file_info = local_file_info,
 	.file_create = local_file_create,
 	.file_rename = local_file_rename,
+	.file_open_new = local_file_open_new,
+	.file_write = local_file_write,
+	.file_finish = local_file_finish,
 	.file_remove = local_file_remove,
 	.free_space = local_free_space,
 	.command = local_command,

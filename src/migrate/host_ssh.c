@@ -65,6 +65,25 @@ static int remote_file_rename(struct host *host, const char *from, const char *t
 	return ssh ? ssh_file_rename(ssh, from, to, err) : -1;
 }
 
+/* A host_file of this kind is an ssh_file. */
+static struct host_file *remote_file_open_new(struct host *host, const char *path, uint32_t mode,
+					      struct err *err)
+{
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? (struct host_file *)ssh_file_open_new(ssh, path, mode, err) : NULL;
+}
+
+static int remote_file_write(struct host_file *file, const void *data, size_t len, struct err *err)
+{
+	return ssh_file_write((struct ssh_file *)file, data, len, err);
+}
+
+static int remote_file_finish(struct host_file *file, struct err *err)
+{
+	return ssh_file_finish((struct ssh_file *)file, err);
+}
+
 static int remote_file_remove(struct host *host, const char *path, struct err *err)
 {
 	struct ssh *ssh = session(host, err);
@@ -110,6 +129,9 @@ static const struct host_ops remote_ops = {
 	.file_info = remote_file_info,
 	.file_create = remote_file_create,
 	.file_rename = remote_file_rename,
+	.file_open_new = remote_file_open_new,
+	.file_write = remote_file_write,
+	.file_finish = remote_file_finish,
 	.file_remove = remote_file_remove,
 	.free_space = remote_free_space,
 	.command = remote_command,

@@ -20,6 +20,8 @@ static int look_at_sides(struct migration *m, struct err *err)
 		return -1;
 	if (m->opt->clone)
 		look_at_clone_over_there(m);
+	if (m->host && starts_destination(m))
+		look_at_space(m);
 	return m->host && !starts_destination(m) ? look_at_destination(m, err) : 0;
 }
 

@@ -61,6 +61,12 @@ void look_at_space(struct migration *m);
 void look_at_clone(struct migration *m);
 void look_at_clone_over_there(struct migration *m);
 
+/* --clone: tells that the guest has its host's own CPU, and the other host's is another. */
+void look_at_cpu(struct migration *m);
+
+/* Objects to a disk whose image the source's QEMU has open, but may not open again. */
+void look_at_access(struct migration *m);
+
 /* Whether both sides are surely one host. */
 bool look_is_same_host(struct migration *m);
 

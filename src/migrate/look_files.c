@@ -236,38 +236,51 @@ static void compare_space(struct migration *m, const char *directory, uint64_t n
 		problems_add(&m->problems, "%s", err.text);
 	else if (space < needed)
 		problems_add(&m->problems,
-			     "%s: not enough free space in %s: the disks need %s, it has %s; make "
+			     "%s: not enough free space in %s: the files need %s, it has %s; make "
 			     "room, or put them elsewhere",
 			     m->dst.name, directory, str_size(a, sizeof(a), needed),
 			     str_size(b, sizeof(b), space));
 }
 
-/* Sums up by file system, under the first directory of each that is met. */
+/* What file systems are needed for, each known by the first directory in it that is met. */
+struct rooms {
+	char **directories;
+	uint64_t *needed;
+	size_t count;
+};
+
+static void add_room(struct migration *m, struct rooms *rooms, const char *path, uint64_t bytes)
+{
+	_autofree_ char *directory = str_directory(path);
+
+	for (size_t i = 0; i < rooms->count; i++) {
+		if (!same_file_system(m, rooms->directories[i], directory))
+			continue;
+		rooms->needed[i] += bytes;
+		return;
+	}
+	rooms->needed[rooms->count] = bytes;
+	rooms->directories[rooms->count++] = str_take(&directory);
+}
+
 void look_at_space(struct migration *m)
 {
-	char **directories = mem_zalloc(m->disks.count + 1, sizeof(*directories));
-	uint64_t *needed = mem_zalloc(m->disks.count + 1, sizeof(*needed));
-	size_t count = 0;
+	size_t max = m->disks.count + m->extras.count + 1;
+	struct rooms rooms = {.directories = mem_zalloc(max, sizeof(char *)),
+			      .needed = mem_zalloc(max, sizeof(uint64_t))};
 
-	for (size_t i = 0; i < m->disks.count; i++) {
-		const struct disk *disk = &m->disks.list[i];
-		size_t k = 0;
-
-		if (!takes_room(m, disk))
-			continue;
-		directories[count] = str_directory(disk->dst_path);
-		while (!same_file_system(m, directories[k], directories[count]))
-			k++;
-		needed[k] += needed_by(disk);
-		if (k == count)
-			count++;
-		else
-			free(directories[count]);
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (takes_room(m, &m->disks.list[i]))
+			add_room(m, &rooms, m->disks.list[i].dst_path,
+				 needed_by(&m->disks.list[i]));
+	for (size_t i = 0; i < m->extras.count; i++)
+		if (!m->extras.list[i].made_path)
+			add_room(m, &rooms, m->extras.list[i].file->path,
+				 m->extras.list[i].size_bytes);
+	for (size_t i = 0; i < rooms.count; i++) {
+		compare_space(m, rooms.directories[i], rooms.needed[i]);
+		free(rooms.directories[i]);
 	}
-	for (size_t i = 0; i < count; i++) {
-		compare_space(m, directories[i], needed[i]);
-		free(directories[i]);
-	}
-	free(directories);
-	free(needed);
+	free(rooms.directories);
+	free(rooms.needed);
 }

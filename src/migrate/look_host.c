@@ -141,6 +141,5 @@ int look_at_host(struct migration *m, struct err *err)
 		look_at_target_file(m, &m->disks.list[i]);
 	}
 	look_for_doubles(m);
-	look_at_space(m);
 	return 0;
 }

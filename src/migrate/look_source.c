@@ -55,6 +55,34 @@ static void look_at_migration(struct migration *m)
 			     now.blocked);
 }
 
+/* A path of the source's QEMU as this process can open it, whatever mount namespace or
+ * chroot that QEMU lives in. */
+char *source_path(const struct migration *m, const char *path)
+{
+	_autofree_ char *through = str_printf("/proc/%d/root%s", (int)m->src_pid, path);
+
+	return m->src_pid && access(through, F_OK) == 0 ? str_take(&through) : str_dup(path);
+}
+
+/* One that has gone to the background (-daemonize) is in "/" since. Where its relative names
+ * began then is what $PWD says, but only if an image of such a name is a file that it has open. */
+static void find_cwd_of_daemon(struct migration *m)
+{
+	_autofree_ char *pwd = source_process_pwd(m->src_pid);
+
+	for (size_t i = 0; pwd && i < m->src.drives.count; i++) {
+		const char *file = m->src.drives.list[i].file;
+		_autofree_ char *path =
+			file && *file != '/' ? str_printf("%s/%s", pwd, file) : NULL;
+		_autofree_ char *seen = path ? source_path(m, path) : NULL;
+
+		if (!seen || !source_process_has_open(m->src_pid, seen))
+			continue;
+		free(m->src_cwd);
+		m->src_cwd = str_take(&pwd);
+	}
+}
+
 /* The directory that relative image names are relative to. */
 static void find_cwd(struct migration *m)
 {
@@ -64,15 +92,8 @@ static void find_cwd(struct migration *m)
 
 	if (n > 0)
 		m->src_cwd = str_printf("%.*s", (int)n, path);
-}
-
-/* A path of the source's QEMU as this process can open it, whatever mount namespace or
- * chroot that QEMU lives in. */
-char *source_path(const struct migration *m, const char *path)
-{
-	_autofree_ char *through = str_printf("/proc/%d/root%s", (int)m->src_pid, path);
-
-	return m->src_pid && access(through, F_OK) == 0 ? str_take(&through) : str_dup(path);
+	if (str_eq(m->src_cwd, "/"))
+		find_cwd_of_daemon(m);
 }
 
 char *look_src_path(const struct migration *m, const char *file)
@@ -148,6 +169,7 @@ int look_at_source(struct migration *m, struct err *err)
 			     &m->left_out);
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_file(m, &m->disks.list[i]);
+	look_at_access(m);
 	for (size_t i = 0; m->incremental && i < m->disks.count; i++)
 		look_for_backing(m, &m->disks.list[i]);
 	if (m->by_hand)

@@ -33,6 +33,9 @@ void migration_free(struct migration *m)
 		return;
 	qmp_forget(m->stop_status);
 	guard_close(m->guard);
+	extras_deinit(&m->extras);
+	free(m->scope_unit);
+	free(m->scope_slice);
 	clone_deinit(&m->clone);
 	source_process_deinit(&m->process);
 	disconnect_disks(m);
@@ -47,6 +50,7 @@ void migration_free(struct migration *m)
 	qmp_drives_deinit(&m->src.drives);
 	qmp_drives_deinit(&m->dst.drives);
 	problems_deinit(&m->problems);
+	problems_deinit(&m->repairs);
 	problems_deinit(&m->left_out);
 	problems_deinit(&m->left_behind);
 	problems_deinit(&m->seen);
@@ -61,6 +65,8 @@ void migration_tell_left_out(struct migration *m)
 {
 	for (size_t i = 0; i < m->left_out.count; i++)
 		migration_note(m, "not moved: %s", m->left_out.list[i]);
+	for (size_t i = 0; i < m->repairs.count; i++)
+		migration_note(m, "since the source's start: %s", m->repairs.list[i]);
 }
 
 void migration_tell_method(struct migration *m)

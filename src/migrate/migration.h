@@ -13,6 +13,7 @@
 #include "journal/record.h"
 #include "migrate/clone_argv.h"
 #include "migrate/disk.h"
+#include "migrate/extra.h"
 #include "migrate/guard.h"
 #include "migrate/host.h"
 #include "migrate/options.h"
@@ -70,6 +71,11 @@ struct migration {
 	/* --clone */
 	struct source_process process; /* of the source's QEMU */
 	struct clone clone;            /* the destination's command line */
+	struct problems repairs;       /* what of it is so since the source's start, for words */
+	char *scope_unit;              /* --scope: as that of the source's; NULL: any */
+	char *scope_slice;             /* the same */
+	bool scope_of_user;            /* of the login's own manager: it is not root */
+	struct extras extras;          /* --copy-extra: what is copied with it */
 	bool as_other_user;            /* than the one that logs in there */
 	struct guard *guard;           /* holds on to that QEMU; NULL: none */
 
@@ -148,7 +154,8 @@ int migration_check_alive(struct migration *m, struct err *err);
 int side_await(struct side *side, const char *what, int64_t timeout_ms,
 	       bool (*done)(struct migration *m), struct err *err);
 
-/* Tells what moves another way than usual, or not at all. */
+/* Tells what moves another way than usual, or not at all, and what is made otherwise over there
+ * than the source's command line has it. */
 void migration_tell_left_out(struct migration *m);
 void migration_tell_method(struct migration *m);
 

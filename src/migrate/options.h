@@ -31,6 +31,8 @@ struct options {
 	const char *const *maps;  /* SRCPREFIX=DSTPREFIX; NULL-terminated, NULL: none */
 	const char *start;        /* shell command that starts the waiting QEMU, or NULL */
 	bool clone;               /* start it ourselves, by the source's own command line */
+	bool copy_extra;          /* with it: what does not move and is not there is copied */
+	bool scope;               /* with it: in a scope of systemd of its own */
 	enum mirror_method mirror;
 	bool incremental;           /* only what the top images hold */
 	bool trust_backing;         /* with it: backing images are not compared */

@@ -103,6 +103,9 @@ static int not_taken_in(struct migration *m, struct err *err)
 	    theirs.error[0])
 		return err_set(err, ERR_FAILED, "%s: its QEMU could not take the guest in: %s",
 			       m->dst.name, theirs.error);
+	if (m->guard && guard_program_ended(m->guard))
+		return err_set(err, ERR_FAILED, "%s: its QEMU could not take the guest in: %s",
+			       m->dst.name, guard_last_words(m->guard));
 	if (qmp_migration_query(m->src.qmp, &now, &ignored) < 0)
 		return -1;
 	return err_set(err, ERR_FAILED,

@@ -3,6 +3,7 @@
  *                        the destination's QEMU
  *   `cont` may have      holds the guest   waits            gone            not known
  *   been sent:           finish            a human looks    a human looks   a human looks
+ *     and the source runs: a human looks, but when the other one is gone: a human has decided so
  *   was not sent, and the source's QEMU
  *     has handed over    finish            undo             undo            a human looks
  *     has not            undo              go on, or undo   undo            undo, on the source
@@ -25,6 +26,7 @@
 
 enum action {
 	ACTION_RESUME,
+	ACTION_TIDY, /* undo on the source alone; what is over there may be the last of the guest */
 	ACTION_UNDO,
 	ACTION_LOOK, /* a human looks */
 	ACTION_DROP, /* there is nothing left to do anything about */
@@ -69,6 +71,8 @@ static struct plan plan_switched(const struct migration *m, const struct found *
 {
 	size_t row = record_row(&m->record);
 
+	if (found->src == SEEN_THERE && m->src.status.running && found->dst == SEEN_GONE)
+		return (struct plan){.action = ACTION_TIDY};
 	if (found->src == SEEN_THERE && m->src.status.running)
 		return look("the guest runs on the source, and was told to run over there, too: "
 			    "end the one that is not to be (`quit`)");
@@ -212,6 +216,22 @@ static int undo_begun(struct migration *m, const struct found *found, struct err
 	return 0;
 }
 
+/* Its files may hold what the guest wrote over there. */
+static int tidy_source(struct migration *m, const struct found *found, struct err *err)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		if (disk->made_inode)
+			migration_note(m, "%s: %s stays: the guest may have run there", m->dst.name,
+				       disk->dst_path);
+		disk->making = false;
+		disk->made_inode = 0;
+	}
+	m->switched = false;
+	return undo_begun(m, found, err);
+}
+
 static int leave(struct migration *m, const struct found *found, const char *why, struct err *err)
 {
 	problems_add(&m->seen, "%s", found->src_words);
@@ -249,6 +269,8 @@ int migration_recover(struct migration *m, struct err *err)
 		ret = resume_from(m, &found, plan.row, err);
 	else if (plan.action == ACTION_UNDO)
 		ret = undo_begun(m, &found, err);
+	else if (plan.action == ACTION_TIDY)
+		ret = tidy_source(m, &found, err);
 	else if (plan.action == ACTION_LOOK)
 		ret = leave(m, &found, plan.why, err);
 	else

@@ -1,5 +1,6 @@
 #include "migrate/source_process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -61,6 +62,13 @@ static char **split(const struct buf *b, bool (*wanted)(const char *word))
 	return list;
 }
 
+static void free_list(char **list)
+{
+	for (size_t i = 0; list && list[i]; i++)
+		free(list[i]);
+	free(list);
+}
+
 static int read_list(pid_t pid, const char *name, bool (*wanted)(const char *word), char ***list,
 		     struct err *err)
 {
@@ -98,18 +106,92 @@ static char *program_of(pid_t pid, const char *name, struct err *err)
 	return program;
 }
 
+/* What is behind "\nNAME:" in a /proc/PID/status; "" when it is not there. */
+static const char *field(const struct buf *status, const char *name)
+{
+	const char *line = status->len ? strstr(status->data, name) : NULL;
+
+	return line ? line + strlen(name) : "";
+}
+
+static bool add_groups(struct source_user *user, const char *line)
+{
+	size_t len = strcspn(line, "\n");
+	size_t n = 0;
+
+	for (size_t i = 0; i < len && n < sizeof(user->groups) - 1; i++)
+		if (line[i] >= '0' && line[i] <= '9')
+			user->groups[n++] = line[i];
+		else if (n && user->groups[n - 1] != ',')
+			user->groups[n++] = ',';
+	if (n && user->groups[n - 1] == ',')
+		n--;
+	user->groups[n] = '\0';
+	return n < sizeof(user->groups) - 1;
+}
+
+/* The owner of /proc/PID is another: root, where a process has changed its user (-runas). */
+int source_user_read(struct source_user *user, pid_t pid)
+{
+	_cleanup_buf_ struct buf status = {0};
+
+	*user = (struct source_user){0};
+	if (read_file(pid, "status", &status, NULL) < 0)
+		return -1;
+	return sscanf(field(&status, "\nUid:"), "%*u %u", &user->uid) == 1 &&
+			       sscanf(field(&status, "\nGid:"), "%*u %u", &user->gid) == 1 &&
+			       sscanf(field(&status, "\nCapEff:"), "%lx", &user->capabilities) ==
+				       1 &&
+			       add_groups(user, field(&status, "\nGroups:"))
+		       ? 0
+		       : -1;
+}
+
 static char *user_of(pid_t pid, struct err *err)
 {
-	_autofree_ char *path = str_printf("/proc/%d", (int)pid);
-	struct passwd *user;
-	struct stat st;
+	struct source_user user;
+	struct passwd *entry;
 
-	if (stat(path, &st) < 0) {
-		err_errno(err, errno, "%s", path);
+	if (source_user_read(&user, pid) < 0) {
+		err_set(err, ERR_FAILED, "/proc/%d/status does not tell its user", (int)pid);
 		return NULL;
 	}
-	user = getpwuid(st.st_uid);
-	return user ? str_dup(user->pw_name) : str_printf("%u", (unsigned)st.st_uid);
+	entry = getpwuid(user.uid);
+	return entry ? str_dup(entry->pw_name) : str_printf("%u", user.uid);
+}
+
+static bool is_pwd(const char *setting)
+{
+	return str_starts(setting, "PWD=/");
+}
+
+char *source_process_pwd(pid_t pid)
+{
+	char **list;
+	char *pwd;
+
+	if (read_list(pid, "environ", is_pwd, &list, NULL) < 0)
+		return NULL;
+	pwd = list[0] ? str_dup(list[0] + strlen("PWD=")) : NULL;
+	free_list(list);
+	return pwd;
+}
+
+bool source_process_has_open(pid_t pid, const char *path)
+{
+	_autofree_ char *directory = str_printf("/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(directory);
+	struct stat wanted, st;
+	bool found = false;
+
+	if (dir && stat(path, &wanted) == 0)
+		for (const struct dirent *entry; !found && (entry = readdir(dir));)
+			found = fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 &&
+				S_ISREG(st.st_mode) && st.st_dev == wanted.st_dev &&
+				st.st_ino == wanted.st_ino;
+	if (dir)
+		closedir(dir);
+	return found;
 }
 
 char *process_name(pid_t pid)
@@ -142,13 +224,6 @@ int source_process_read(struct source_process *process, pid_t pid, struct err *e
 		return -1;
 	}
 	return 0;
-}
-
-static void free_list(char **list)
-{
-	for (size_t i = 0; list && list[i]; i++)
-		free(list[i]);
-	free(list);
 }
 
 void source_process_deinit(struct source_process *process)

@@ -20,6 +20,9 @@ STEP_FUNCTION(step_guard);
 STEP_FUNCTION(undo_guard);
 STEP_FUNCTION(step_clone);
 
+/* extra.c */
+STEP_FUNCTION(step_extra);
+
 /* start.c */
 STEP_FUNCTION(step_start);
 STEP_FUNCTION(undo_start);
@@ -61,6 +64,7 @@ STEP_FUNCTION(undo_ram);
 STEP_FUNCTION(step_switchover);
 
 /* finish.c */
+STEP_FUNCTION(step_free);
 STEP_FUNCTION(step_run);
 STEP_FUNCTION(step_release);
 STEP_FUNCTION(step_tidy);

@@ -46,12 +46,23 @@ static bool with_clone(const struct migration *m)
 	return m->opt->clone;
 }
 
+/* A later process has none: it is gone, or was told to let go. */
+static bool with_guard(const struct migration *m)
+{
+	return m->opt->clone && !m->resumed;
+}
+
 static bool with_files_to_create(const struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (m->disks.list[i].fate == DISK_CREATE)
 			return true;
 	return false;
+}
+
+static bool with_extras(const struct migration *m)
+{
+	return m->extras.count;
 }
 
 static bool with_mirrors(const struct migration *m)
@@ -124,6 +135,9 @@ const struct step steps[] = {
 	STEP("create", PHASE_PREPARE, with_files_to_create, step_create, UNDO(undo_create),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "create the files that the destination lacks"),
+	STEP("extra", PHASE_PREPARE, with_extras, step_extra, UNDO(undo_create),
+	     answer_ms, WAITS, CANCELLABLE,
+	     "copy what does not move and is not over there (--copy-extra)"),
 	STEP("start", PHASE_PREPARE, with_start, step_start, UNDO(undo_start),
 	     start_ms, WAITS, CANCELLABLE,
 	     "start the waiting QEMU over there (--start)"),
@@ -191,6 +205,9 @@ const struct step steps[] = {
 	STEP("unserve", PHASE_FINISH, by_hand_with_mirrors, step_unserve, NO_UNDO("nobody needs the NBD server any more"),
 	     switchover_ms, ACTS, CANCELLABLE,
 	     "stop the NBD server"),
+	STEP("free", PHASE_FINISH, with_guard, step_free, NO_UNDO("the guard can still be told to end all, by its own undo"),
+	     switchover_ms, ACTS, CANCELLABLE,
+	     "let the QEMU over there live whatever becomes of us"),
 	STEP("run", PHASE_FINISH, ALWAYS, step_run, NO_UNDO("the point of no return: the guest may run over there"),
 	     switchover_ms, ACTS, FINAL,
 	     "run the guest on the destination"),

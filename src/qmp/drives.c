@@ -115,11 +115,16 @@ static void parse_image(struct qmp_drive *drive, const json_t *image)
 
 static void parse_inserted(struct qmp_drive *drive, const json_t *inserted)
 {
+	const json_t *cache = json_object_get(inserted, "cache");
+
 	drive->inserted = true;
 	drive->node = str_dup(qmp_str(inserted, "node-name"));
 	drive->driver = str_dup(qmp_str(inserted, "drv"));
 	drive->read_only = json_is_true(json_object_get(inserted, "ro"));
 	drive->encrypted = json_is_true(json_object_get(inserted, "encrypted"));
+	drive->direct = json_is_true(json_object_get(cache, "direct"));
+	drive->no_flush = json_is_true(json_object_get(cache, "no-flush"));
+	drive->detect_zeroes = str_dup(qmp_str(inserted, "detect_zeroes"));
 	parse_image(drive, json_object_get(inserted, "image"));
 	drive->temporary = is_temporary(drive);
 }
@@ -203,6 +208,7 @@ static void drive_deinit(struct qmp_drive *drive)
 	free(drive->file);
 	free(drive->url);
 	free(drive->compat);
+	free(drive->detect_zeroes);
 	for (size_t i = 0; i < drive->backing_count; i++) {
 		free(drive->backing[i].format);
 		free(drive->backing[i].file);

@@ -32,6 +32,8 @@ struct qmp_drive {
 	bool read_only;
 	bool temporary; /* snapshot=on: its top image is thrown away at the end */
 	bool encrypted;
+	bool direct, no_flush;       /* how it is cached */
+	char *detect_zeroes;         /* "off", "on", "unmap" */
 	struct qmp_backing *backing; /* its backing image and what that one has, topmost first */
 	size_t backing_count;        /* 0: none */
 	uint64_t virtual_size;       /* bytes the guest sees */

@@ -74,6 +74,16 @@ int ssh_file_info(struct ssh *ssh, const char *path, struct file_info *info, str
 int ssh_file_create(struct ssh *ssh, const char *path, uint64_t size_bytes, uint32_t mode,
 		    struct err *err);
 
+/* A new file, made as ssh_file_create() does, to be written from its beginning to its end.
+ * ssh_file_write() returns when the server has taken all of @len. ssh_file_finish() closes it,
+ * which may fail, and frees; the file stays in any case. */
+struct ssh_file;
+
+struct ssh_file *ssh_file_open_new(struct ssh *ssh, const char *path, uint32_t mode,
+				   struct err *err);
+int ssh_file_write(struct ssh_file *file, const void *data, size_t len, struct err *err);
+int ssh_file_finish(struct ssh_file *file, struct err *err);
+
 /* Removes a file; one that is not there is no error. */
 int ssh_file_remove(struct ssh *ssh, const char *path, struct err *err);
 

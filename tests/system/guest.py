@@ -8,6 +8,7 @@ whatever is on a disk later, verify.py can say what ought to be there.
 
 import dataclasses
 import functools
+import json
 import os
 import random
 import struct
@@ -51,7 +52,7 @@ class Guest:
     paused: bool = False  # is paused when start() returns
     discard: str = "unmap"  # or ignore: then the destination keeps no holes
     ram_mib: int = 32
-    style: str = "blockdev"  # or drive
+    style: str = "blockdev"  # or json: the same in JSON; drive; hda
     cache: str = "none"  # or writeback
     machine: str = "pc"
     timed_beats: bool = False  # see beats.py
@@ -240,6 +241,9 @@ class Guest:
         if any(disk.bus == "scsi" for disk in self.disks):
             arguments += ["-device", "virtio-scsi-pci,id=scsi0"]
         for number, disk in enumerate(self.disks):
+            if self.style == "hda":
+                arguments += [f"-hd{'abcd'[number]}", self.image(number)]
+                continue
             format = disk.format if is_source else disk.dst_format or disk.format
             arguments += self._backend_arguments(number, format)
             unit = sum(other.bus == disk.bus for other in self.disks[:number])
@@ -254,6 +258,11 @@ class Guest:
         if self.style == "drive":
             return ["-drive", f"if=none,id=disk{number},format={format},"
                     f"cache={self.cache},discard={self.discard},file={self.image(number)}"]
+        if self.style == "json":
+            file = {"driver": "file", "filename": self.image(number)}
+            node = {"driver": format, "node-name": f"disk{number}", "discard": self.discard,
+                    "cache": {"direct": direct == "on"}, "file": file}
+            return ["-blockdev", json.dumps(node)]
         options = f"cache.direct={direct},discard={self.discard}"
         return ["-blockdev", f"file,node-name=disk{number}-file,{options},"
                 f"filename={self.image(number)}",

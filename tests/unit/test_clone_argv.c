@@ -435,23 +435,47 @@ START_TEST(daemons_are_told)
 {
 	const char *const argv[] = {"qemu",     "-M",     machine_name, "-daemonize", "-pidfile",
 				    "/srv/pid", "-runas", "nobody",     NULL};
-	const char *const made[] = {"qemu",      "-M",     machine_name, "-daemonize", "-pidfile",
+	const char *const made[] = {"qemu",      "-M",     machine_name, "-pidfile",
 				    "/data/pid", "-runas", "nobody",     NULL};
+	const char *const named[] = {"qemu", "-M", machine_name, "-name", "-daemonize", NULL};
 
 	make(argv);
 	no_problems();
 	is_argv(made);
-	ck_assert(clone.daemonize);
+	ck_assert(clone.daemonize && clone.drops_user);
 	ck_assert_str_eq(clone.pidfile, "/data/pid");
 	ck_assert_uint_eq(clone.files_count, 1);
 	ck_assert(clone.files[0].use == CLONE_FILE_CREATED);
 	ck_assert_str_eq(clone.files[0].what, "-pidfile");
 	forget();
 
-	make((const char *const[]){"qemu", "-name", "-daemonize", NULL});
-	ck_assert(!clone.daemonize);
+	make(named);
+	is_argv(named);
+	ck_assert(!clone.daemonize && !clone.drops_user);
 	ck_assert_ptr_null(clone.pidfile);
 	forget();
+}
+END_TEST
+
+START_TEST(users_are_told)
+{
+	static const struct {
+		const char *option, *argument;
+		bool drops;
+	} ones[] = {
+		{"-runas", "nobody", true},
+		{"-run-with", "user=nobody", true},
+		{"-run-with", "async-teardown=on", false},
+		{"-name", "user=nobody", false},
+		{"-name", "-runas", false},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(ones); i++) {
+		make((const char *const[]){"qemu", ones[i].option, ones[i].argument, NULL});
+		no_problems();
+		ck_assert_msg(clone.drops_user == ones[i].drops, "%s", ones[i].argument);
+		forget();
+	}
 }
 END_TEST
 
@@ -871,6 +895,7 @@ int main(void)
 		states_to_begin_with_are_dropped,
 		a_guest_that_waits_already_waits_once,
 		daemons_are_told,
+		users_are_told,
 		a_daemon_has_left_where_its_paths_begin,
 		the_monitor_is_where_it_is_wanted,
 		a_monitor_that_is_not_found_is_a_problem,

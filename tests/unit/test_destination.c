@@ -113,11 +113,27 @@ START_TEST(bad_destinations_are_refused_with_the_reason)
 }
 END_TEST
 
+START_TEST(a_path_that_no_socket_can_have_is_refused)
+{
+	_autofree_ char *fits = str_printf("hostb:/%0106d", 0);
+	_autofree_ char *too_long = str_printf("hostb:/%0107d", 0);
+	struct destination dst;
+	struct err err = {0};
+
+	ck_assert_ok(destination_parse(fits, &dst, &err), &err);
+	destination_deinit(&dst);
+	ck_assert_int_eq(destination_parse(too_long, &dst, &err), -1);
+	ck_assert_int_eq(err.kind, ERR_USAGE);
+	ck_assert_has(err.text, "has 108 characters, and a Unix socket's at most 107");
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		good_destinations_are_understood,
 		bad_destinations_are_refused_with_the_reason,
+		a_path_that_no_socket_can_have_is_refused,
 	};
 
 	return unit_run("destination", tests, COUNT_OF(tests));

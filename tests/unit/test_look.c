@@ -894,7 +894,7 @@ START_TEST(with_start_a_disk_too_large_is_refused)
 		   "\"drv\": \"raw\", \"ro\": false, \"image\": {\"filename\": "
 		   "\"/tmp/vmferry-no-such.img\", \"virtual-size\": 4611686018427387904, "
 		   "\"actual-size\": 4611686018427387904}}}]");
-	refused_for("not enough free space in /tmp: the disks need 4.0 EiB");
+	refused_for("not enough free space in /tmp: the files need 4.0 EiB");
 }
 END_TEST
 

@@ -1,3 +1,5 @@
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -1032,6 +1034,87 @@ START_TEST(a_device_is_known_by_its_id)
 }
 END_TEST
 
+/* --- a day of events in some seconds --- */
+
+#define EVENTS 1000000
+#define EVENTS_A_WRITE 100
+
+/* What a busy guest's QEMU tells for ever, from a thread of its own as fast as it is read. Between
+ * its events it answers what it is asked, in order: ids go up by one. */
+static void *tell_events(void *arg)
+{
+	_cleanup_buf_ struct buf events = {0};
+	int fd = *(int *)arg, id = 0;
+
+	dprintf(fd, "{\"QMP\": {}}\r\n");
+	for (int i = 0; i < EVENTS_A_WRITE; i++)
+		buf_printf(&events,
+			   "{\"timestamp\": {\"seconds\": %d, \"microseconds\": %d}, \"event\": "
+			   "\"BLOCK_JOB_ERROR\", \"data\": {\"device\": \"vmferry-0\", "
+			   "\"operation\": \"write\", \"action\": \"report\"}}\r\n",
+			   1795542167 + i, i);
+	for (int told = 0; told < EVENTS; told += EVENTS_A_WRITE) {
+		char chunk[4096];
+		ssize_t n = recv(fd, chunk, sizeof(chunk), MSG_DONTWAIT);
+
+		for (ssize_t i = 0; i < n; i++)
+			if (chunk[i] == '\n')
+				dprintf(fd,
+					"{\"return\": {\"status\": \"running\", \"running\": "
+					"true}, \"id\": %d}\r\n",
+					++id);
+		for (size_t sent = 0; sent < events.len; sent += (size_t)n) {
+			n = send(fd, events.data + sent, events.len - sent, MSG_NOSIGNAL);
+			if (n < 0)
+				return NULL;
+		}
+	}
+	shutdown(fd, SHUT_RDWR);
+	return NULL;
+}
+
+/* KiB that we have resident; proc(5). */
+static long resident_kib(void)
+{
+	long pages = 0, total;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	ck_assert_int_eq(fscanf(f, "%ld %ld", &total, &pages), 2);
+	fclose(f);
+	return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+START_TEST(a_million_events_take_no_memory)
+{
+	static const struct qmp_handlers handlers = {.event = on_event};
+	struct qmp_status status;
+	long before_kib = 0;
+	int ends[2], asked = 0;
+	pthread_t thread;
+
+	loop = loop_new(NULL);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	pthread_create(&thread, NULL, tell_events, &ends[1]);
+	qmp = qmp_open(loop, stream_socket(loop, ends[0]), "hostb", &handlers, 20000, 20000, &err);
+	ck_assert_msg(qmp != NULL, "%s", err.text);
+	while (qmp_status_query(qmp, &status, &err) == 0) {
+		asked++;
+		if (!before_kib && seen.count > EVENTS / 10)
+			before_kib = resident_kib();
+	}
+	ck_assert_int_eq(err.kind, ERR_CLOSED);
+	ck_assert_int_eq(seen.count, EVENTS);
+	ck_assert_int_gt(asked, 10);
+	ck_assert_int_gt(before_kib, 0);
+	ck_assert_int_lt(resident_kib() - before_kib, 1024);
+	pthread_join(thread, NULL);
+	close(ends[1]);
+	qmp_close(qmp);
+	loop_free(loop);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -1080,6 +1163,7 @@ int main(void)
 		more_drives_than_any_machine_has_are_refused,
 		a_type_that_cannot_be_asked_is_no_error,
 		a_device_is_known_by_its_id,
+		a_million_events_take_no_memory,
 	};
 
 	return unit_run("qmp", tests, COUNT_OF(tests));

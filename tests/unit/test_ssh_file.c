@@ -1,5 +1,6 @@
 /* Files, against a real sshd. */
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -272,6 +273,84 @@ START_TEST(sftp_dies)
 }
 END_TEST
 
+/* 5 MiB and a bit, so that it takes many packets, and ends within one. */
+#define CONTENTS_SIZE ((5u << 20) + 12345)
+
+static char *contents(void)
+{
+	char *data = mem_zalloc(1, CONTENTS_SIZE);
+
+	for (uint32_t i = 0, x = 1; i < CONTENTS_SIZE; i++, x = x * 1664525 + 1013904223)
+		data[i] = (char)(x >> 24);
+	return data;
+}
+
+static bool file_is(const char *path, const char *data, size_t len)
+{
+	_autofree_ char *seen = mem_zalloc(1, len + 1);
+	FILE *file = fopen(path, "rb");
+	bool same = file && fread(seen, 1, len + 1, file) == len && memcmp(seen, data, len) == 0;
+
+	if (file)
+		fclose(file);
+	return same;
+}
+
+START_TEST(contents_are_written)
+{
+	_autofree_ char *data = contents();
+	_autofree_ char *path = NULL;
+	struct ssh_file *file;
+	struct stat st;
+
+	start(NULL);
+	path = in_dir("cd.iso");
+	file = ssh_file_open_new(ssh, path, 0442, &err);
+	ck_assert_msg(file != NULL, "%s", err.text);
+	for (size_t at = 0, n; at < CONTENTS_SIZE; at += n) {
+		n = CONTENTS_SIZE - at < (1u << 20) ? CONTENTS_SIZE - at : 1u << 20;
+		ck_assert_msg(ssh_file_write(file, data + at, n, &err) == 0, "%s", err.text);
+	}
+	ck_assert_msg(ssh_file_finish(file, &err) == 0, "%s", err.text);
+	ck_assert(file_is(path, data, CONTENTS_SIZE));
+	ck_assert_int_eq(stat(path, &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0442);
+}
+END_TEST
+
+START_TEST(contents_never_go_into_an_existing_file)
+{
+	_autofree_ char *path = NULL;
+
+	start(NULL);
+	server_shell(&server, "echo precious > $DIR/iso");
+	path = in_dir("iso");
+	ck_assert_ptr_null(ssh_file_open_new(ssh, path, 0644, &err));
+	ck_assert_ptr_nonnull(strstr(err.text, "already exists"));
+	ck_assert(file_is(path, "precious\n", 9));
+}
+END_TEST
+
+START_TEST(sftp_dies_while_contents_are_written)
+{
+	_autofree_ char *data = contents();
+	_autofree_ char *path = NULL;
+	struct ssh_file *file;
+
+	start_with_pid();
+	path = in_dir("iso");
+	file = ssh_file_open_new(ssh, path, 0644, &err);
+	ck_assert_msg(file != NULL, "%s", err.text);
+	ck_assert_int_eq(ssh_file_write(file, data, 1000, &err), 0);
+	server_shell(&server, "kill -KILL $(cat $DIR/pid)");
+	ck_assert_int_eq(ssh_file_write(file, data, CONTENTS_SIZE, &err), -1);
+	ck_assert_msg(strstr(err.text, "SFTP has ended") != NULL, "%s", err.text);
+	ck_assert_int_eq(ssh_file_write(file, data, 1, &err), -1);
+	ck_assert_int_eq(ssh_file_finish(file, &err), -1);
+	ck_assert_int_eq(ssh_file_remove(ssh, path, &err), 0);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {file_is_created_sparse,
@@ -286,7 +365,10 @@ int main(void)
 				      free_space,
 				      server_without_sftp,
 				      sftp_does_not_answer,
-				      sftp_dies};
+				      sftp_dies,
+				      contents_are_written,
+				      contents_never_go_into_an_existing_file,
+				      sftp_dies_while_contents_are_written};
 
 	return server_run_tests("ssh_file", tests, sizeof(tests) / sizeof(tests[0]), NULL,
 				teardown);

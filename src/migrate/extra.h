@@ -1,0 +1,39 @@
+/* --copy-extra: files that the destination's QEMU needs, that do not move and are not there. */
+#ifndef VMFERRY_MIGRATE_EXTRA_H
+#define VMFERRY_MIGRATE_EXTRA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migrate/clone_argv.h"
+
+struct migration;
+
+struct extra {
+	const struct clone_file *file; /* from where, to where; of m->clone */
+	uint64_t size_bytes;
+	uint32_t mode;   /* permission bits of the source's file */
+	bool store;      /* the guest may write to it meanwhile, and QEMU brings that */
+	bool maybe_made; /* its creation was sent, and the answer lost */
+	char *made_path; /* the file that we made over there; NULL: none */
+};
+
+struct extras {
+	struct extra *list;
+	size_t count;
+};
+
+/* Whether @file is of a kind that is copied: no program, no key. */
+bool extras_can_copy(const struct clone_file *file);
+
+/* With --copy-extra, for a @file that is not over there: plans its copy, or objects to it. False,
+ * and nothing was done, when it is none to be copied. */
+bool extras_add(struct migration *m, const struct clone_file *file);
+
+/* For a guest that stays paused: what of it is written only when it goes on. */
+void extras_tell_stores(struct migration *m);
+
+void extras_deinit(struct extras *extras);
+
+#endif
