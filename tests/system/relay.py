@@ -12,9 +12,13 @@ words of that QEMU. query-qmp-schema and the human monitor hide nothing.
 It is a process of its own on the host, as QEMU is: it has QEMU's root and
 working directory, which vmferry looks up, serves one client at a time, and
 ends when QEMU does.
+
+in_front() gives a QEMU one on its own path, from its start. Either has one
+command answered by an error when a test wants it: fail_next().
 """
 
 import array
+import contextlib
 import json
 import os
 import select
@@ -22,10 +26,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import hosts
 
 DISGUISE = "x-hidden-"
+FAILING = "x-failing-"
+FAIL = f"{hosts.ETC}/fail"  # holds the command to be answered by an error, the next time
+ERROR = {"class": "GenericError", "desc": "an error made by a test"}
 DESCRIPTORS_MAX = 16
 TAKES_DESCRIPTOR = ("getfd", "add-fd")
 
@@ -51,6 +59,30 @@ class Relay:
             os.unlink(self._outside)
 
 
+def in_front(qmp_sock, qemu, take_path=False):
+    """What goes before the arguments of a QEMU (program and what goes before its own), for a
+    relay to be on the path of its monitor. The QEMU gets another path for it, on its command
+    line; or, take_path, it has the path to itself and then loses it: its command line stays as
+    it was, and it is the QEMU that the kernel names to whoever connects to the relay. Only
+    then does it matter when one connects: behind(qmp_sock) is there when that is done."""
+    return [sys.executable, "-B", os.path.abspath(__file__), "--in-front", qmp_sock,
+            str(int(take_path)), *qemu]
+
+
+def behind(qmp_sock):
+    """Where the QEMU is that has a relay in front of it."""
+    return f"{qmp_sock}.behind"
+
+
+def fail_next(host, command):
+    """The next such command to a relayed QEMU on that host is not done but answered by an
+    error. Returns what tells whether that has happened."""
+    path = host.outside(FAIL)
+    with open(path, "w") as file:
+        file.write(command)
+    return lambda: not os.path.exists(path)
+
+
 class QemuGone(Exception):
     """Nobody listens on QEMU's monitor."""
 
@@ -60,18 +92,21 @@ class Disguise:
 
     def __init__(self, hidden):
         self._commands, self._capabilities = hidden["commands"], hidden["capabilities"]
-        self._asked = []  # the commands that are not yet answered; QEMU keeps their order
+        self._asked = []  # (command, whether it fails), not yet answered; QEMU keeps their order
 
     def to_qemu(self, line):
-        """The line as QEMU gets it, and whether descriptors go along."""
+        """The line as QEMU gets it, and whether descriptors came with it."""
         message = parse(line)
         # An empty line is not answered; what is out of band comes out of order, and no list
         # is asked for so.
         if not line.strip() or "exec-oob" in message:
             return line, False
         command = message.get("execute")
-        self._asked.append(command)
-        if command in self._commands:
+        failing = is_to_fail(command)
+        self._asked.append((command, failing))
+        if failing:
+            line = encode(message | {"execute": FAILING + command})
+        elif command in self._commands:
             line = encode(message | {"execute": DISGUISE + command})
         elif command == "migrate-set-capabilities":
             self._disguise_capabilities(message)
@@ -83,7 +118,9 @@ class Disguise:
         if "error" in message:
             line = line.replace(DISGUISE.encode(), b"")
         if "return" in message or "error" in message:
-            command = self._asked.pop(0) if self._asked else None
+            command, failing = self._asked.pop(0) if self._asked else (None, False)
+            if failing:
+                return encode(message | {"error": ERROR})
             key, hidden = {"query-commands": ("name", self._commands),
                            "query-migrate-capabilities": ("capability", self._capabilities),
                            }.get(command, (None, ()))
@@ -131,7 +168,10 @@ class Connection:
         for line in lines:
             line, with_descriptor = self._disguise.to_qemu(line)
             if with_descriptor and self._descriptors:
-                send_with_descriptor(self._qemu, line + b"\n", self._descriptors[0])
+                if FAILING.encode() in line:  # not that QEMU keeps it for the next command
+                    self._qemu.sendall(line + b"\n")
+                else:
+                    send_with_descriptor(self._qemu, line + b"\n", self._descriptors[0])
                 os.close(self._descriptors.pop(0))
             else:
                 self._qemu.sendall(line + b"\n")
@@ -166,6 +206,18 @@ def send_with_descriptor(qemu, line, descriptor):
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
     sent = qemu.sendmsg([line], ancillary)
     qemu.sendall(line[sent:])
+
+
+def is_to_fail(command):
+    """Whether a test wants an error now; it gets one."""
+    try:
+        with open(FAIL) as file:
+            wanted = file.read()
+    except FileNotFoundError:
+        return False
+    if wanted == command:
+        os.unlink(FAIL)
+    return wanted == command
 
 
 def connect(path):
@@ -221,5 +273,70 @@ def main(qmp_sock, path, hidden):
         os.unlink(path)
 
 
+def start_in_front(qmp_sock, take_path, *argv):
+    """Becomes the QEMU of argv, and leaves a child that is the relay."""
+    listener, starter = socket.socket(socket.AF_UNIX), os.getpid()
+    for path in (qmp_sock, behind(qmp_sock)):  # of one that was killed
+        if os.path.exists(path):
+            os.unlink(path)
+    if int(take_path):
+        listener.bind(f"{qmp_sock}.relay")
+        listener.listen(1)  # the kernel notes our pid
+    else:
+        listener.bind(qmp_sock)
+        argv = [word.replace(f"path={qmp_sock},", f"path={behind(qmp_sock)},") for word in argv]
+    if os.fork() == 0:
+        os.setsid()
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for fd in range(3):
+            os.dup2(quiet, fd)
+        relay_in_front(listener, qmp_sock, int(take_path), starter)
+    else:
+        os.execvp(argv[0], argv)
+
+
+def relay_in_front(listener, qmp_sock, take_path, starter):
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    pid = await_qemu(qmp_sock if take_path else behind(qmp_sock), starter)
+    if pid is None:
+        os.unlink(f"{qmp_sock}.relay" if take_path else qmp_sock)
+        return
+    qemu_process = os.pidfd_open(pid)
+    if take_path:
+        os.rename(qmp_sock, behind(qmp_sock))
+        os.rename(f"{qmp_sock}.relay", qmp_sock)
+    else:
+        listener.listen(1)
+    try:
+        serve_clients(listener, behind(qmp_sock), {"commands": [], "capabilities": []},
+                      qemu_process)
+    except QemuGone:
+        pass
+    listener.close()
+    for path in (qmp_sock, behind(qmp_sock)):
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def await_qemu(path, starter):
+    """The pid of the QEMU that listens there, some day: the starter, or its child, if it is to
+    go on in the background. None: it has ended."""
+    deadline = time.monotonic() + hosts.DEADLINE_S
+    with contextlib.suppress(ProcessLookupError):
+        starter_fd = os.pidfd_open(starter)
+        while time.monotonic() < deadline:
+            ended = select.select([starter_fd], [], [], 0.001)[0]
+            try:
+                with connect(path) as qemu:
+                    return peer_pid(qemu)
+            except QemuGone:
+                if ended and not os.path.exists(path):
+                    break
+    return None
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1] == "--in-front":
+        start_in_front(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

@@ -12,7 +12,7 @@ import unittest
 import hosts
 from program import default_qemu
 from qmp import Qmp, QmpError
-from relay import Relay
+from relay import Relay, behind, fail_next, in_front, peer_pid
 from rig import Disk, Guest
 from test_faults import INTERRUPTED, REFUSED, FaultTest
 
@@ -211,6 +211,61 @@ class TheRelay(RelayTest):
         disks = {line["name"]: line["source"] for line in map(json.loads, done.stdout.splitlines())
                  if line["type"] == "disk"}
         self.assertEqual(disks["extra"], f"{directory}/guest.bin")
+
+
+class InFront(RelayTest):
+    """What QEMUs have on their path from the start, and errors made for a test."""
+
+    def start(self, take_path):
+        guest = Guest()
+        path = f"{guest.directory}/qmp.sock"
+        guest.qemu = in_front(path, default_qemu(), take_path=take_path)
+        qemu = guest.start(self.a)
+        self.addCleanup(qemu.close)
+        behind_it = self.a.outside(behind(path))
+        hosts.wait_until(lambda: os.path.exists(behind_it), "the relay is in its place")
+        return qemu, Qmp(self.a.outside(path))
+
+    def test_one_command_fails_once(self):
+        for take_path in (False, True):
+            with self.subTest(take_path=take_path):
+                self.doCleanups()
+                self.setUp()
+                _, client = self.start(take_path)
+                self.addCleanup(client.close)
+                given = fail_next(self.a, "query-name")
+                client.command("query-status")
+                self.assertFalse(given())
+                with self.assertRaisesRegex(QmpError, "made by a test"):
+                    client.command("query-name")
+                self.assertTrue(given())
+                client.command("query-name")
+
+    def test_a_descriptor_of_what_fails_is_dropped(self):
+        _, client = self.start(take_path=True)
+        self.addCleanup(client.close)
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        fail_next(self.a, "getfd")
+        line = json.dumps({"execute": "getfd", "arguments": {"fdname": "log"}}).encode()
+        socket.send_fds(client._socket, [line + b"\n"], [writer])
+        os.close(writer)
+        self.assertIn("error", answer(client))
+        self.assertEqual(os.read(reader, 1), b"")
+
+    def test_whoever_connects_sees_qemu(self):
+        qemu, client = self.start(take_path=True)
+        self.addCleanup(client.close)
+        self.assertEqual(peer_pid(client._socket), qemu.process.pid)
+        self.assertIn(client.path.rsplit("/", 1)[1] + ",", self.a.processes()[qemu.process.pid])
+
+    def test_it_ends_with_its_qemu(self):
+        qemu, client = self.start(take_path=False)
+        client.close()
+        qemu.kill()
+        hosts.wait_until(lambda: not [line for line in self.a.processes().values()
+                                      if "--in-front" in line], "the relay ends")
+        self.assertFalse(os.path.exists(client.path))
 
 
 def answer(client):
