@@ -117,7 +117,7 @@ bool clone_add_drive(struct changing *c, const struct qmp_plugged *device, char 
 
 /* Of the user's network its address and whether it is restricted are told, and in another place
  * what it forwards; what may be seen only by whoever asks in the guest (dns, tftp, smb, hostname)
- * is not. */
+ * is not, and that is said. */
 static const char *why_no_user(struct changing *c, const struct clone_words *words)
 {
 	const char *net = clone_words_get(words, "net");
@@ -207,6 +207,11 @@ bool clone_add_netdev(struct changing *c, const struct qmp_plugged *device, cons
 	if (!text)
 		return refuse(c, device, "the network", name, why);
 	clone_line_add(&c->line, "-netdev", text);
+	if (str_starts(text, "user,"))
+		problems_add(&c->m->repairs,
+			     "network %s was added: whether it was given dns=, hostname=, tftp= or "
+			     "smb= QEMU does not tell, and it has none over there",
+			     name);
 	return true;
 }
 
