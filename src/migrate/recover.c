@@ -7,7 +7,8 @@
  *   was not sent, and the source's QEMU
  *     has handed over    finish            undo             undo            a human looks
  *     has not            undo              go on, or undo   undo            undo, on the source
- *     is gone            finish            undo             undo            a human looks
+ *     is gone, and its disks are as they were at the switchover
+ *                        finish            undo             undo            a human looks
  *   the source's QEMU is not known: a human looks
  *
  * Where somebody has done more meanwhile: a guest that has run over there, whoever told it to, and
@@ -99,13 +100,14 @@ static struct plan finish_after_run(struct migration *m, const char *step)
 	return resume(step);
 }
 
-/* Whether the guard may be there yet. `release` is sent before `cont`, over the same
- * connection. */
+/* Whether the guard may be there yet. */
 static bool is_guarded(const struct migration *m, const struct found *found)
 {
+	size_t row = record_row(&m->record), free_row = step_row("free");
+	bool let_go = row > free_row || (row == free_row && m->record.state == RECORD_DONE);
+
 	return m->opt->clone && found->dst == SEEN_THERE &&
-	       !(m->switched && (m->dst.status.running || m->record.state == RECORD_DONE ||
-				 record_row(&m->record) > step_row("run")));
+	       (!let_go || m->record.state == RECORD_UNDOING);
 }
 
 /* `run` is done again unless it is on record that it was done: who has paused the guest since
@@ -183,6 +185,10 @@ static struct plan plan_not_switched(struct migration *m, const struct found *fo
 		return handed_over ? undo()
 				   : look("the move was being undone, so the guest may have run on "
 					  "the source since: what waits over there may be old");
+	if (dst_holds_guest(m, found) && !handed_over && recover_src_written(m))
+		return look("the source's QEMU has ended, and its disks were written to after the "
+			    "move was last heard of: the guest may have run on there, and what "
+			    "waits over there would be old");
 	if (dst_holds_guest(m, found))
 		return resume("switchover");
 	if (found->dst == SEEN_UNKNOWN || found->dst == SEEN_OTHER)

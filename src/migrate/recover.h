@@ -26,6 +26,10 @@ struct found {
 void recover_look(struct migration *m, struct found *found);
 void found_deinit(struct found *found);
 
+/* Whether a disk of the source was written to since the last record, or that cannot be seen (it is
+ * no file, or not there): by its time of modification (stat(2)), with a second for its clock. */
+bool recover_src_written(const struct migration *m);
+
 /* Goes on, finishes or undoes. 0 when all is settled, m->outcome tells how; -1 with ERR_HUMAN
  * when it is not: nothing was changed, or what is in m->left_behind could not be, and the
  * journal stays. Safe to call again, at any time. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/str.h"
 #include "migrate/look.h"
@@ -130,6 +131,19 @@ static int see_disks(struct migration *m, struct err *err)
 			return -1;
 	}
 	return 0;
+}
+
+bool recover_src_written(const struct migration *m)
+{
+	for (size_t i = 0; i < m->record.disks_count; i++) {
+		const char *path = m->record.disks[i].src;
+		struct stat st;
+
+		if (!path || stat(path, &st) < 0 || !S_ISREG(st.st_mode) ||
+		    st.st_mtime > m->record.since + 1)
+			return true;
+	}
+	return false;
 }
 
 static int see_src(struct migration *m, struct found *found, struct err *err)

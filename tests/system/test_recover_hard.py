@@ -2,15 +2,17 @@
 shut down, was started anew, somebody has done by hand what there was to do. What is not known to
 be safe is left to a human; an old state of the guest never runs."""
 
+import os
 import shlex
 import signal
+import time
 import unittest
 
 import hosts
 from qemu import Qemu
 from relay import Relay
 from rig import Disk, Guest
-from test_clone import CloneTest
+from test_clone import SOCKETS, CloneTest
 from test_faults import DONE, HUMAN
 from test_recover import RecoverTest
 
@@ -128,6 +130,22 @@ class OnTheSource(HardTest):
         self.assertEqual(move.destination.watch.status(), "paused")
 
 
+    def test_its_disks_were_written_to_since(self):
+        """As by a source that somebody let run on, before it ended."""
+        for written in (False, True):
+            with self.subTest(written=written):
+                self.doCleanups()
+                self.setUp()
+                move = self.killed("switchover/acted")
+                move.source.kill()
+                if written:
+                    later = time.time() + 5
+                    os.utime(self.a.outside(move.guest.image(0)), (later, later))
+                self.recover(move, HUMAN if written else DONE)
+                self.assertEqual(move.destination.watch.status(),
+                                 "paused" if written else "running")
+
+
 class Others(HardTest):
     def test_a_guest_that_was_started_over_there(self):
         """The source's host went down while it copied; somebody runs the guest over there from a
@@ -223,13 +241,14 @@ class Others(HardTest):
 class Cloned(CloneTest):
     def test_a_guard_that_still_holds_on(self):
         """It has not come to act yet. It ends the guest, and removes its files, when it does."""
-        for moment in ("copy", "switchover/acted", "run/begun"):
+        for moment in ("copy", "switchover/acted", "free/begun"):
             with self.subTest(moment=moment):
                 self.doCleanups()
                 self.setUp()
                 move = self.prepare_clone()
                 process = self.start_vmferry(*self.arguments_of("migrate", move),
-                                             env={"VMFERRY_TEST_HALT_BEFORE": moment})
+                                             env={"VMFERRY_TEST_HALT_BEFORE": moment},
+                                             stdout=-1, stderr=-1, text=True)
                 self.wait_for_halt(process, moment)
                 guards = [pid for pid, line in self.b.processes().items() if "made=" in line]
                 for pid in guards:
@@ -240,10 +259,19 @@ class Cloned(CloneTest):
                 for pid in guards:
                     self.b.run(["kill", "-CONT", pid])
                 hosts.wait_until(self.no_qemu, "the guard ends what is over there")
-                self.assertEqual(done.returncode, HUMAN if moment == "run/begun" else DONE,
-                                 done.stderr)
-                self.assertEqual(move.source.watch.status(),
-                                 "postmigrate" if moment == "run/begun" else "running")
+                self.assertEqual(done.returncode, DONE, done.stderr)
+                self.assertEqual(move.source.watch.status(), "running")
+
+    def test_a_guard_that_has_let_go(self):
+        move = self.prepare_clone()
+        process = self.start_vmferry(*self.arguments_of("migrate", move),
+                                     env={"VMFERRY_TEST_HALT_BEFORE": "run/begun"},
+                                     stdout=-1, stderr=-1, text=True)
+        self.wait_for_halt(process, "run/begun")
+        process.kill()
+        process.communicate()
+        self.vmferry("recover", "-F", self.a.ssh_config, "--all")
+        move.check_moved(allowed_litter=SOCKETS)
 
 
 if __name__ == "__main__":
