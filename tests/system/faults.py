@@ -123,6 +123,11 @@ class SshCut(Fault):
         scene.test.cut_ssh()
         return bool(there)
 
+    def codes(self, step):
+        """At the point of no return itself it depends on whether vmferry hears of it first; else
+        it asks the destination again, and is done."""
+        return super().codes(step) | (set() if step.cancellable else {DONE})
+
 
 class Signalled(Fault):
     def __init__(self, number):
