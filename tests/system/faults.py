@@ -5,6 +5,7 @@ on, and tells the exit statuses that are right. It asks of a step only whether i
 the point of no return.
 """
 
+import contextlib
 import os
 import signal
 
@@ -85,10 +86,25 @@ class DestinationKilled(Fault):
 
     def strike(self, scene, process):
         pids = scene.qemu_there()
+        unread = self.unread(scene)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         hosts.wait_until(lambda: not scene.qemu_there(), "it is gone")
+        if pids and unread:
+            self.await_news(scene, unread)
         return bool(pids)
+
+    def await_news(self, scene, unread):
+        """sshd tells of it, if the monitor was connected: when it has arrived here, vmferry
+        hears of it before it does anything else."""
+        with contextlib.suppress(TimeoutError):
+            hosts.wait_until(lambda: self.unread(scene) != unread, "the news", 3)
+
+    @staticmethod
+    def unread(scene):
+        """What the SSH connections to hostb hold for vmferry."""
+        lines = scene.a.run(["ss", "-H", "-tn", "dst", scene.b.ipv4, "dport", "=", ":22"])
+        return [line.split()[1] for line in lines.stdout.splitlines()]
 
     def codes(self, step):
         """At the point of no return itself it depends on whether vmferry hears of it before it
@@ -122,6 +138,11 @@ class SshCut(Fault):
         there = scene.test.ssh_sessions()
         scene.test.cut_ssh()
         return bool(there)
+
+    def codes(self, step):
+        """At the point of no return itself it depends on whether vmferry hears of it first; else
+        it asks the destination again, and is done."""
+        return super().codes(step) | (set() if step.cancellable else {DONE})
 
 
 class Signalled(Fault):
@@ -165,7 +186,7 @@ class Unreachable(Fault):
 
     def let_go(self, scene, process):
         code = super().let_go(scene, process)
-        if scene.step.cancellable and not code == DONE and not scene.is_on(scene.a):
+        if scene.step.cancellable and not code == DONE and not scene.is_back():
             raise scene.wrong("the guest does not run on the source")
         if code != HUMAN:
             self.end(scene)

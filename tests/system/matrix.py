@@ -240,7 +240,7 @@ class Scene:
         """It recovers first. Then it goes on, unless that has moved the guest, or has ended a
         destination that waited."""
         code = self.vmferry(*self.arguments("migrate")).returncode
-        if code not in (DONE, REFUSED) or code == REFUSED and not self.is_on(self.a):
+        if code not in (DONE, REFUSED) or code == REFUSED and not self.is_back():
             raise self.wrong(f"migrate again: exit status {code}")
 
     def is_on(self, host):
@@ -253,6 +253,11 @@ class Scene:
                 return qmp.status() == self.is_as_before
         except (OSError, QmpClosed):
             return False
+
+    def is_back(self):
+        """Whether the source has the guest: see let_it_run_as_told()."""
+        return self.is_on(self.a) or (self.variant.paused and
+                                      self.move.source.watch.status() == "postmigrate")
 
     def check_human(self):
         """The destination is dead, and may have run the guest: nobody may let it run but the
