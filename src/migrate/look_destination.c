@@ -67,6 +67,16 @@ static void look_at_exports(struct migration *m)
 			     m->dst.name, m->opt->dst.socket, count, count == 1 ? "" : "s");
 }
 
+/* Which devices take a disk's new size in when it is grown before the guest is there. scsi-hd keeps
+ * the size that it was reset with until the guest asks for it: 7.2 answers what is behind that
+ * with a CHECK CONDITION, and the guest has I/O errors. Seen well with those of this list. */
+static bool device_grows(const struct disk *disk)
+{
+	const char *type = disk->dst ? disk->dst->type : NULL;
+
+	return type && (str_starts(type, "virtio-blk") || str_starts(type, "ide-"));
+}
+
 /* A smaller image is grown, which needs an export that can be taken back: see grow.c. */
 static void look_at_size(struct migration *m, const struct disk *disk)
 {
@@ -81,6 +91,14 @@ static void look_at_size(struct migration *m, const struct disk *disk)
 			     "grow it; grow it with qemu-img resize",
 			     disk->name, m->dst.name, str_size(a, sizeof(a), disk->dst_size),
 			     str_size(b, sizeof(b), disk->src->virtual_size));
+	else if (!device_grows(disk))
+		problems_add(&m->problems,
+			     "disk %s: smaller on %s (%s) than here (%s), and its device there "
+			     "(%s) would not take the new size in; grow it with qemu-img resize "
+			     "before that QEMU is started",
+			     disk->name, m->dst.name, str_size(a, sizeof(a), disk->dst_size),
+			     str_size(b, sizeof(b), disk->src->virtual_size),
+			     disk->dst && disk->dst->type ? disk->dst->type : "unknown");
 }
 
 char *look_dst_path(struct migration *m, const struct disk *disk, const char *file)

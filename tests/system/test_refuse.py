@@ -30,6 +30,10 @@ class Refusals(FaultTest):
                                   sync="full", target=f"{hosts.WORK}/backup.img", format="raw")
         self.refused(move, "nightly", "block-job-cancel")
 
+    def test_a_scsi_disk_is_smaller_over_there(self):
+        move = self.prepare(Guest(rate=0, disks=[Disk(bus="scsi", dst_size=1 << 20)]))
+        self.refused(move, "smaller on hostb", "scsi-hd", "qemu-img resize")
+
     def test_a_disk_is_snapshot_on(self):
         move = self.prepare(Guest(rate=0, style="drive", src_extra=[
             "-drive", f"if=none,id=tmp,snapshot=on,format=raw,file={hosts.WORK}/vm1/guest.bin",

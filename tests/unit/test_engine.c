@@ -262,6 +262,7 @@ START_TEST(a_smaller_disk_is_grown_before_it_is_exported)
 {
 	fake_move_begin(&f);
 	f.dst.drives[1].size = 1 << 20;
+	f.dst.drives[1].type = "virtio-blk-device";
 	fake_move_run(&f);
 	ck_moved("grown");
 	ck_assert_int_eq(f.dst.drives[1].size, 2 << 20);

@@ -330,6 +330,10 @@ START_TEST(a_smaller_disk_is_refused_where_it_cannot_grow)
 	refused_for("disk data: smaller on destination (1.0 MiB) than here (2.0 MiB)");
 	fake_move_begin(&f);
 	f.dst.drives[1].size = 1 << 20;
+	refused_for("its device there (scsi-hd) would not take the new size in");
+	fake_move_begin(&f);
+	f.dst.drives[1].size = 1 << 20;
+	f.dst.drives[1].type = "virtio-blk-device";
 	accepted();
 	fake_move_begin(&f);
 	f.dst.drives[1].size = 3 << 20;
