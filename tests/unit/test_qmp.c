@@ -1105,7 +1105,7 @@ START_TEST(a_million_events_take_no_memory)
 	}
 	ck_assert_int_eq(err.kind, ERR_CLOSED);
 	ck_assert_int_eq(seen.count, EVENTS);
-	ck_assert_int_gt(asked, 10);
+	ck_assert_int_gt(asked, 1); /* between events, not only behind them; how often is speed */
 	ck_assert_int_gt(before_kib, 0);
 	ck_assert_int_lt(resident_kib() - before_kib, 1024);
 	pthread_join(thread, NULL);

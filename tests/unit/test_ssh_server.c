@@ -110,7 +110,9 @@ static const char make_files[] =
 	"HostKey $DIR/host_ed25519\nHostKey $DIR/host_ecdsa\n"
 	"AuthorizedKeysFile $DIR/authorized_keys\nPidFile none\nUsePAM no\nStrictModes no\n"
 	"PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-	"LogLevel QUIET\n$EXTRA\n"
+	"LogLevel QUIET\n"
+	"SetEnv SHLVL=1\n" /* else bash reads root's .bashrc, and does what stands there */
+	"$EXTRA\n"
 	"END\n"
 	"grep -q '^Subsystem' sshd_config || echo 'Subsystem sftp internal-sftp' >> sshd_config;"
 	"cat > ssh_config <<END\n"
