@@ -70,6 +70,10 @@ struct cmdline {
 /* Parses the arguments of @command, `argv[0]` being its name. ERR_USAGE on error. */
 int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, const char **argv,
 		  struct err *err);
+
+/* Gives those that were not given (0) their defaults. */
+void cmdline_default_timeouts(struct timeouts *t);
+
 void cmdline_deinit(struct cmdline *cmd);
 
 /* Prints the operands and options of @command. */

@@ -443,16 +443,26 @@ static int take_operands(struct cmdline *cmd, poptContext popt, struct err *err)
 	return 0;
 }
 
+static void give(int64_t *ms, int64_t by_default)
+{
+	if (!*ms)
+		*ms = by_default;
+}
+
+void cmdline_default_timeouts(struct timeouts *t)
+{
+	give(&t->connect_ms, 10000);
+	give(&t->answer_ms, 30000);
+	give(&t->start_ms, 60000);
+	give(&t->stall_ms, 60000);
+	give(&t->switchover_ms, 15000);
+}
+
 static void set_defaults(struct cmdline *cmd)
 {
 	*cmd = (struct cmdline){
 		.options = {.port_low = 49152,
 			    .port_high = 49215,
-			    .timeouts = {.connect_ms = 10000,
-					 .answer_ms = 30000,
-					 .start_ms = 60000,
-					 .stall_ms = 60000,
-					 .switchover_ms = 15000},
 			    .halt_before = getenv("VMFERRY_TEST_HALT_BEFORE")},
 	};
 }
@@ -469,6 +479,8 @@ int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, 
 	to_popt(table, FOR_ALL);
 	popt = poptGetContext("vmferry", argc, argv, table, 0);
 	ret = take_options(cmd, popt, err);
+	if (!(command->bit & (FOR_STATUS | FOR_RECOVER))) /* there the journal's come first */
+		cmdline_default_timeouts(&cmd->options.timeouts);
 	if (ret == 0)
 		ret = check_together(cmd, err);
 	if (ret == 0)

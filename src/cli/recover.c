@@ -1,8 +1,8 @@
 /* status, cancel and recover: what is on record of moves that are under way, or that were left
  * by a vmferry that died. */
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -12,7 +12,19 @@
 #include "cli/show.h"
 #include "journal/journal.h"
 #include "migrate/recover.h"
-#include "migrate/source_process.h"
+
+/* A guest's name, a path, a host may be any bytes: none of it reaches a terminal as it is. */
+__attribute__((format(printf, 2, 3))) static void say(FILE *to, const char *fmt, ...)
+{
+	va_list ap;
+	char text[4096];
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	str_sanitize(text);
+	fprintf(to, "%s\n", text);
+}
 
 /* --- which --- */
 
@@ -39,13 +51,15 @@ static bool is_named(const struct journal_entry *entry, const char *vm)
 
 static int complain(const char *text)
 {
-	fprintf(stderr, "vmferry: %s\n", text);
+	say(stderr, "vmferry: %s", text);
 	return EXIT_FAILED;
 }
 
 static int complain_of(const struct journal_entry *entry)
 {
-	fprintf(stderr, "vmferry: %s: %s\n", entry->path, entry->error);
+	say(stderr,
+	    "vmferry: %s: %s; remove it if nothing is left of that move, which only you can see",
+	    entry->path, entry->error);
 	return EXIT_HUMAN;
 }
 
@@ -64,13 +78,14 @@ static int read_journals(struct journal_list *list)
 
 static int unknown(const struct journal_list *list, const char *vm)
 {
-	fprintf(stderr, "vmferry: no move of \"%s\" is on record; there %s", vm,
-		list->count ? "are:" : "is none\n");
+	_cleanup_buf_ struct buf there = {0};
+
 	for (size_t i = 0; i < list->count; i++)
-		fprintf(stderr, " %s%s",
-			list->list[i].readable ? guest_of(&list->list[i].record)
-					       : list->list[i].path,
-			i + 1 < list->count ? "," : "\n");
+		buf_printf(&there, "%s %s", i ? "," : " are:",
+			   list->list[i].readable ? guest_of(&list->list[i].record)
+						  : list->list[i].path);
+	say(stderr, "vmferry: no move of \"%s\" is on record; there%s", vm,
+	    list->count ? there.data : " is none");
 	return EXIT_USAGE;
 }
 
@@ -81,6 +96,7 @@ static struct options options_for(const struct cmdline *cmd, const struct record
 	struct options opt = cmd->options;
 
 	record_options(record, &opt);
+	cmdline_default_timeouts(&opt.timeouts);
 	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms;
 	opt.ssh.answer_timeout_ms = opt.timeouts.answer_ms;
 	return opt;
@@ -119,8 +135,10 @@ static int recover_one(struct cmdline *cmd, const char *path, enum record_outcom
 	journal = journal_open(path, &record, &holder, &err);
 	if (!journal && err.kind == ERR_CLOSED)
 		return EXIT_DONE; /* somebody else has */
-	if (!journal)
-		return complain(err.text);
+	if (!journal) {
+		complain(err.text);
+		return err.kind == ERR_REFUSED ? EXIT_REFUSED : EXIT_HUMAN;
+	}
 	loop = loop_new(&err);
 	if (!loop) {
 		journal_close(journal);
@@ -202,8 +220,8 @@ static int recover_abandoned(struct cmdline *cmd, const struct journal_entry *en
 	enum record_outcome outcome;
 	int code;
 
-	fprintf(stderr, "vmferry: an earlier move of %s to %s was not ended: that first\n",
-		guest_of(&entry->record), destination_of(&entry->record));
+	say(stderr, "vmferry: an earlier move of %s to %s was not ended: that first",
+	    guest_of(&entry->record), destination_of(&entry->record));
 	code = recover_one(cmd, entry->path, &outcome);
 	return code == EXIT_DONE && outcome != RECORD_MOVED ? -1 : code;
 }
@@ -218,11 +236,13 @@ int recover_first(struct cmdline *cmd)
 		return EXIT_REFUSED;
 	entry = entry_of_source(&list, cmd->options.source);
 	if (entry && entry->holder) {
-		fprintf(stderr,
-			"vmferry: %s: vmferry, process %d, is moving this guest to %s already; "
-			"`vmferry cancel %s` ends that; nothing was changed\n",
-			guest_of(&entry->record), (int)entry->holder,
-			destination_of(&entry->record), guest_of(&entry->record));
+		_autofree_ char *who = record_holder_words(entry->holder);
+
+		say(stderr,
+		    "vmferry: %s: it is being moved to %s already, %s; `vmferry cancel %s` ends "
+		    "that; nothing was changed",
+		    guest_of(&entry->record), destination_of(&entry->record), who,
+		    guest_of(&entry->record));
 		code = EXIT_REFUSED;
 	} else if (entry) {
 		code = recover_abandoned(cmd, entry);
@@ -237,18 +257,18 @@ int recover_first(struct cmdline *cmd)
 static int tell_outcome(const struct record *last)
 {
 	if (last->state == RECORD_ENDED && last->outcome == RECORD_BACK) {
-		printf("%s: cancelled, the guest is on the source as before\n", guest_of(last));
+		say(stdout, "%s: cancelled, the guest is on the source as before", guest_of(last));
 		return EXIT_DONE;
 	}
 	if (last->state == RECORD_ENDED) {
-		fprintf(stderr, "vmferry: %s: it was too late: the guest is on %s\n",
-			guest_of(last), destination_of(last));
+		say(stderr, "vmferry: %s: it was too late: the guest is on %s", guest_of(last),
+		    destination_of(last));
 		return EXIT_FAILED;
 	}
-	fprintf(stderr,
-		"vmferry: %s: LOOK AT THIS: that vmferry has ended, but could not undo all; see "
-		"`vmferry status`, and try `vmferry recover %s`\n",
-		guest_of(last), guest_of(last));
+	say(stderr,
+	    "vmferry: %s: LOOK AT THIS: that vmferry has ended, but could not undo all; see "
+	    "`vmferry status`, and try `vmferry recover %s`",
+	    guest_of(last), guest_of(last));
 	return EXIT_HUMAN;
 }
 
@@ -270,10 +290,10 @@ static int cancel_entry(const struct journal_entry *entry)
 	}
 	if (err.kind != ERR_REFUSED)
 		return complain(err.text);
-	fprintf(stderr,
-		"vmferry: %s: nobody works on its move any more; `vmferry recover %s` undoes or "
-		"finishes it\n",
-		guest_of(&entry->record), guest_of(&entry->record));
+	say(stderr,
+	    "vmferry: %s: nobody works on its move any more; `vmferry recover %s` undoes or "
+	    "finishes it",
+	    guest_of(&entry->record), guest_of(&entry->record));
 	return EXIT_FAILED;
 }
 
@@ -320,19 +340,18 @@ static void time_words(int64_t seconds, char *text, size_t size)
 static void print_text(const struct status *s)
 {
 	const struct record *r = s->record;
+	_autofree_ char *who = s->holder
+				       ? record_holder_words(s->holder)
+				       : str_printf("abandoned: `vmferry recover %s`", guest_of(r));
 	char since[32];
 
 	time_words(r->since, since, sizeof(since));
-	printf("%s: to %s, step \"%s\" %s since %s, ", guest_of(r), destination_of(r), r->step,
-	       record_state_name(r->state), since);
-	if (s->holder)
-		printf("by vmferry, process %d\n", (int)s->holder);
-	else
-		printf("abandoned: `vmferry recover %s`\n", guest_of(r));
+	say(stdout, "%s: to %s, step \"%s\" %s since %s, %s", guest_of(r), destination_of(r),
+	    r->step, record_state_name(r->state), since, who);
 	if (s->src_words)
-		printf("  %s\n", s->src_words);
+		say(stdout, "  %s", s->src_words);
 	if (s->dst_words)
-		printf("  %s\n", s->dst_words);
+		say(stdout, "  %s", s->dst_words);
 }
 
 static void add_string(struct buf *b, const char *key, const char *value)

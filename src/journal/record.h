@@ -85,7 +85,6 @@ struct record {
 	/* What was done to the two QEMUs. */
 	bool in_stream;              /* the old way: no mirrors */
 	bool was_running;            /* the guest ran when it was stopped for the switchover */
-	bool started;                /* the destination's QEMU was started by this migration */
 	bool incoming;               /* migrate-incoming was sent */
 	bool migrating;              /* `migrate` was sent */
 	bool switched;               /* `cont` may have been sent to the destination */

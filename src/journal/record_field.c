@@ -83,7 +83,6 @@ static const struct record_field record[] = {
 
 	{IN_RECORD(in_stream), FLAG},
 	{IN_RECORD(was_running), FLAG},
-	{IN_RECORD(started), FLAG},
 	{IN_RECORD(incoming), FLAG},
 	{IN_RECORD(migrating), FLAG},
 	{IN_RECORD(switched), FLAG},

@@ -100,7 +100,6 @@ static void refresh(struct migration *m)
 
 	r->in_stream = m->in_stream;
 	r->was_running = m->was_running;
-	r->started = m->started_dst;
 	r->incoming = m->incoming;
 	r->migrating = m->migrating;
 	r->switched = m->switched;
@@ -128,15 +127,24 @@ bool record_is_of(const struct record *record, const char *source, const char *p
 	return process && str_eq(record->src_process, process) && str_eq(record->src_boot, boot);
 }
 
+char *record_holder_words(pid_t holder)
+{
+	return holder > 0 ? str_printf("by vmferry, process %d", (int)holder)
+			  : str_dup("by a vmferry in another pid namespace");
+}
+
 static int taken(const struct journal_entry *entry, struct err *err)
 {
 	const struct record *r = &entry->record;
 
-	if (entry->holder)
+	if (entry->holder) {
+		_autofree_ char *who = record_holder_words(entry->holder);
+
 		return err_set(err, ERR_REFUSED,
-			       "vmferry, process %d, is moving this guest to %s already; "
-			       "`vmferry status` shows it, `vmferry cancel` ends it",
-			       (int)entry->holder, r->dst_host ? r->dst_host : r->dst_socket);
+			       "this guest is being moved to %s already, %s; `vmferry status` "
+			       "shows it, `vmferry cancel` ends it",
+			       r->dst_host ? r->dst_host : r->dst_socket, who);
+	}
 	return err_set(err, ERR_REFUSED,
 		       "an earlier move of this guest to %s was not ended (%s); "
 		       "`vmferry recover` does that",
@@ -301,6 +309,11 @@ void record_options(const struct record *r, struct options *opt)
 	opt->downtime_limit_ms = r->downtime_limit;
 	opt->port_low = (int)r->port_low;
 	opt->port_high = (int)r->port_high;
+	TAKE(opt->timeouts.connect_ms, r->connect_ms);
+	TAKE(opt->timeouts.answer_ms, r->answer_ms);
+	TAKE(opt->timeouts.start_ms, r->start_ms);
+	TAKE(opt->timeouts.stall_ms, r->stall_ms);
+	TAKE(opt->timeouts.switchover_ms, r->switchover_ms);
 	for (size_t i = 0; i < sizeof(mirror_words) / sizeof(mirror_words[0]); i++)
 		if (str_eq(mirror_words[i], r->mirror))
 			opt->mirror = (enum mirror_method)i;

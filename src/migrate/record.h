@@ -21,6 +21,9 @@
 bool record_is_of(const struct record *record, const char *source, const char *process,
 		  const char *boot);
 
+/* Who holds a journal (struct journal_entry), for words; the caller's to free. */
+char *record_holder_words(pid_t holder);
+
 /* Makes the journal of a migration that has looked and found nothing to object to. Without
  * opt->journal_directory there is none, and nothing is recorded. ERR_REFUSED when another one
  * of the same guest is there: who holds it, or that it is abandoned. */

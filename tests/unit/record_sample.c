@@ -68,7 +68,6 @@ static const struct record sample = {
 	.outcome = RECORD_BACK,
 	.in_stream = true,
 	.was_running = true,
-	.started = true,
 	.incoming = true,
 	.migrating = true,
 	.switched = true,
@@ -170,7 +169,6 @@ static const char *progress_difference(const struct record *a, const struct reco
 	VALUE(outcome);
 	VALUE(in_stream);
 	VALUE(was_running);
-	VALUE(started);
 	VALUE(incoming);
 	VALUE(migrating);
 	VALUE(switched);
