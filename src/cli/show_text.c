@@ -23,11 +23,14 @@ struct show_text {
 	int64_t begun_ms;
 };
 
-/* In place of the progress lines of a terminal. */
+/* In place of the progress lines of a terminal. Paths and names in it may be any bytes. */
 static void say_as(struct show_text *t, enum out_kind kind, const char *text)
 {
-	_autofree_ char *line = str_printf("vmferry: %s\n", text);
+	_autofree_ char *clean = str_dup(text);
+	_autofree_ char *line = NULL;
 
+	str_sanitize(clean);
+	line = str_printf("vmferry: %s\n", clean);
 	out_set_foot(t->err, NULL, 0);
 	out_add(t->err, kind, line);
 }
