@@ -215,6 +215,25 @@ static const struct journal_entry *entry_of_source(const struct journal_list *li
 	return NULL;
 }
 
+/* Whether that move was to where the user wants this one to go. */
+static bool goes_there(const struct cmdline *cmd, const struct record *r)
+{
+	const struct destination *dst = &cmd->options.dst;
+
+	return str_eq(dst->socket, r->dst_socket) &&
+	       (dst->host ? str_eq(dst->host, r->dst_host) : !r->dst_host);
+}
+
+static int tell_elsewhere(const struct record *r)
+{
+	say(stderr,
+	    "vmferry: %s: LOOK AT THIS: the earlier move could be finished, so it is on %s now, "
+	    "not "
+	    "where this move was to bring it; move it on from there",
+	    guest_of(r), destination_of(r));
+	return EXIT_HUMAN;
+}
+
 static int recover_abandoned(struct cmdline *cmd, const struct journal_entry *entry)
 {
 	enum record_outcome outcome;
@@ -223,7 +242,11 @@ static int recover_abandoned(struct cmdline *cmd, const struct journal_entry *en
 	say(stderr, "vmferry: an earlier move of %s to %s was not ended: that first",
 	    guest_of(&entry->record), destination_of(&entry->record));
 	code = recover_one(cmd, entry->path, &outcome);
-	return code == EXIT_DONE && outcome != RECORD_MOVED ? -1 : code;
+	if (code != EXIT_DONE || outcome == RECORD_MOVED)
+		return code == EXIT_DONE && !goes_there(cmd, &entry->record)
+			       ? tell_elsewhere(&entry->record)
+			       : code;
+	return -1;
 }
 
 int recover_first(struct cmdline *cmd)

@@ -100,6 +100,14 @@ class Recover(RecoverTest):
         self.assertIn("earlier move", said)
         move.check_moved()
 
+    def test_migrate_elsewhere_tells_where_the_guest_is(self):
+        """The earlier move could only be finished, and that was to another place."""
+        move = self.killed("run/begun")
+        said = self.command("migrate", "-F", self.a.ssh_config, move.source.qmp_sock,
+                            "root@hostb:/run/elsewhere.sock", code=HUMAN)
+        self.assertIn("it is on hostb now", said)
+        move.check_moved()
+
     def test_nothing_to_recover(self):
         self.assertEqual(self.command("recover", "--all"), "")
 
