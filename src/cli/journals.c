@@ -1,0 +1,93 @@
+#include "cli/journals.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "migrate/record.h"
+
+/* A guest's name, a path, a host may be any bytes: none of it reaches a terminal as it is. */
+void journals_say(FILE *to, const char *fmt, ...)
+{
+	va_list ap;
+	char text[4096];
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	str_sanitize(text);
+	fprintf(to, "%s\n", text);
+}
+
+const char *journals_guest(const struct record *r)
+{
+	return r->guest ? r->guest : r->source;
+}
+
+const char *journals_destination(const struct record *r)
+{
+	return r->dst_host ? r->dst_host : r->dst_socket;
+}
+
+/* A guest is named as it is known: by its name, its UUID, or its monitor on the source. */
+bool journals_is_named(const struct journal_entry *entry, const char *vm)
+{
+	const struct record *r = &entry->record;
+	_autofree_ char *path = realpath(vm, NULL);
+
+	return str_eq(entry->path, vm) ||
+	       (entry->readable && (str_eq(r->guest, vm) || str_eq(r->uuid, vm) ||
+				    str_eq(r->source, vm) || str_eq(r->source, path)));
+}
+
+int journals_complain(const char *text)
+{
+	journals_say(stderr, "vmferry: %s", text);
+	return EXIT_FAILED;
+}
+
+int journals_complain_of(const struct journal_entry *entry)
+{
+	journals_say(stderr,
+		     "vmferry: %s: %s; remove it if nothing is left of that move, which only you "
+		     "can see",
+		     entry->path, entry->error);
+	return EXIT_HUMAN;
+}
+
+int journals_read(struct journal_list *list)
+{
+	struct err err;
+	_autofree_ char *directory = journal_directory(&err);
+
+	*list = (struct journal_list){0};
+	if (!directory || journal_list(directory, NULL, list, &err) < 0) {
+		journals_complain(err.text);
+		return -1;
+	}
+	return 0;
+}
+
+int journals_unknown(const struct journal_list *list, const char *vm)
+{
+	_cleanup_buf_ struct buf there = {0};
+
+	for (size_t i = 0; i < list->count; i++)
+		buf_printf(&there, "%s %s", i ? "," : " are:",
+			   list->list[i].readable ? journals_guest(&list->list[i].record)
+						  : list->list[i].path);
+	journals_say(stderr, "vmferry: no move of \"%s\" is on record; there%s", vm,
+		     list->count ? there.data : " is none");
+	return EXIT_USAGE;
+}
+
+struct options journals_options(const struct cmdline *cmd, const struct record *record)
+{
+	struct options opt = cmd->options;
+
+	record_options(record, &opt);
+	cmdline_default_timeouts(&opt.timeouts);
+	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms;
+	opt.ssh.answer_timeout_ms = opt.timeouts.answer_ms;
+	return opt;
+}
