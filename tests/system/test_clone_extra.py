@@ -134,6 +134,7 @@ class CopyExtra(CloneTest):
                     hosts.wait_until(self.no_qemu, "the QEMU over there ends")
                     hosts.wait_until(lambda: not os.path.exists(
                         self.b.outside(move.guest.image(0))), "its disk goes")
+                    self.guard_goes()
                     if fault != "kill":
                         move.check_stayed(allowed_litter=SOCKETS, may_complain=True)
 
