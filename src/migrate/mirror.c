@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "migrate/link.h"
 #include "migrate/nbd.h"
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
@@ -67,12 +68,13 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.job = disk->job,
 		.node = disk->src->node,
 		.target_node = uses_drive_mirror(m) ? NULL : disk->target,
+		.file_node = disk->target,
 		.speed = WAITING_SPEED,
 		.buf_size = buffer_size(m),
 		.top = m->incremental,
 	};
 
-	target_of(disk, &mirror.target);
+	target_of(m, disk, &mirror.target);
 	disk->has_job = true; /* also when its answer is lost */
 	if (qmp_mirror_start(m->src.qmp, &m->src.caps, &mirror, err) == 0)
 		return 0;
@@ -95,6 +97,8 @@ int step_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
 
 static bool all_ready(struct migration *m)
 {
+	if (link_is_lost(m)) /* with the guest's latest writes yet to be sent */
+		return false;
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (!m->disks.list[i].ready)
 			return false;
@@ -119,6 +123,7 @@ int step_copy(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	uint64_t figure;
 
+	link_watch(m);
 	if (progress_await(m, "the steady state of the disks", timeout_ms, all_ready, sample_copy,
 			   err) < 0)
 		return -1;
@@ -197,7 +202,7 @@ int step_detach(struct migration *m, int64_t timeout_ms, struct err *err)
 	free(requests);
 	if (ret < 0 || migration_await(m, "the end of the mirrors", timeout_ms, all_ended, err) < 0)
 		return -1;
-	shut_down_disks(m);
+	link_end(m);
 	return 0;
 }
 
@@ -253,7 +258,7 @@ static int await_concluded(struct migration *m, int64_t timeout_ms, struct err *
 		return 0;
 	if (err->kind != ERR_TIMEOUT)
 		return -1;
-	shut_down_disks(m);
+	link_hang_up(m);
 	return side_await(&m->src, "the end of the mirrors", timeout_ms, all_concluded, err);
 }
 
