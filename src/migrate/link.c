@@ -15,8 +15,8 @@
  * whatever its programs do. */
 #define QUIET_MS 3000
 
-/* Then the kernel ends it, and QEMU makes a new one: an old one on a network that was away comes
- * to life only after twice the time that it was away. */
+/* Then it is ended, and QEMU makes a new one: an old one on a network that was away comes to life
+ * only after up to twice the time that it was away. */
 #define PATIENCE_MS 15000
 
 /* Once RAM is under way a lost connection may make QEMU stop the guest and wait for it, its monitor
@@ -108,7 +108,7 @@ static void take(struct migration *m, struct disk *disk, int fd)
 	disk->nbd_fd = fd;
 	if (!m->link.returns)
 		return;
-	tcp_set_patience(fd, PATIENCE_MS);
+	tcp_keep_alive(fd, PATIENCE_MS);
 	disk->nbd_watch = loop_fd_add(m->loop, fd, POLLRDHUP, on_end, m);
 }
 
@@ -148,7 +148,8 @@ void link_adopt(struct migration *m)
 
 /* --- watching --- */
 
-static int64_t silent_ms(const struct migration *m)
+/* For how long the quietest was silent; those that were for too long are ended. */
+static int64_t silent_ms(struct migration *m)
 {
 	int64_t longest = 0;
 
@@ -158,6 +159,8 @@ static int64_t silent_ms(const struct migration *m)
 
 		if (ms > longest)
 			longest = ms;
+		if (ms > PATIENCE_MS)
+			shutdown(fd, SHUT_RDWR);
 	}
 	return longest;
 }
@@ -205,6 +208,8 @@ void link_watch(struct migration *m)
 		return;
 	if (!all_found(m))
 		find(m);
+	if (!all_found(m)) /* they cannot be seen, or were lost just now: QEMU tells in the end */
+		return;
 	m->link.look = loop_timer_add(m->loop, LOOK_MS, look, m);
 }
 

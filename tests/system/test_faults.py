@@ -295,7 +295,7 @@ class Network(FaultTest):
 
     def test_nbd_connection_swallowed_while_it_copies(self):
         move = self.prepare(Guest(rate=300, sectors=127))
-        process = self.halted(move, "mirror", "--timeout", "stall=2")
+        process = self.halted(move, "mirror", "--timeout", "stall=2", "--reconnect", "0")
         self.b.block("49152", "drop")
         said = self.goes_on(process, FAILED)
         self.assertIn("nothing has moved", said)
