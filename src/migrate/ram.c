@@ -96,6 +96,9 @@ static int not_taken_in(struct migration *m, struct err *err)
 	struct qmp_migration now = {0}, theirs = {0};
 	struct err ignored;
 
+	/* A mirror that has failed makes the source's QEMU give up, too. */
+	if (migration_check_alive(m, err) < 0 && err->kind == ERR_FAILED)
+		return -1;
 	if (src_status_is(m, "cancelled"))
 		return err_set(err, ERR_FAILED,
 			       "somebody cancelled the migration (migrate_cancel)");
