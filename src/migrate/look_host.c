@@ -111,6 +111,12 @@ static void choose_address(struct migration *m)
 	if (m->opt->data_address || !m->by_hand) {
 		m->listening.address =
 			m->opt->data_address ? m->opt->data_address : host_address(m->host);
+		if (!m->listening.address)
+			problems_add(&m->problems,
+				     "%s: SSH gets there by a ProxyJump or ProxyCommand, so its "
+				     "address for disks and RAM is not known; name one of its "
+				     "addresses that this host reaches: --data-address ADDR",
+				     m->dst.name);
 		return;
 	}
 	m->address = address_towards_source(m, &err);

@@ -123,14 +123,12 @@ static void add_files(struct ssh_names *names, char *value)
 	}
 }
 
-static int refuse_proxy(const char *host, const char *keyword, const char *value, struct err *err)
+static int refuse_fdpass(const char *host, struct err *err)
 {
-	if (strcmp(value, "none") == 0)
-		return 0;
 	return err_set(err, ERR_REFUSED,
-		       "%s: ssh_config asks for %s %s, which vmferry cannot do yet; name a host "
-		       "that is reached directly, or give another ssh_config",
-		       host, keyword, value);
+		       "%s: ssh_config asks for ProxyUseFdpass, which vmferry cannot do; a "
+		       "ProxyCommand whose stdin and stdout are the connection is no problem",
+		       host);
 }
 
 /* `IdentityAgent` has names of its own for "none" and for the environment's. */
@@ -172,8 +170,12 @@ static int take_line(struct ssh_config *c, const char *host, const char *key, ch
 		add_files(&c->known_hosts, value);
 	else if (strcmp(key, "globalknownhostsfile") == 0)
 		add_files(&c->global_known_hosts, value);
-	else if (strcmp(key, "proxyjump") == 0 || strcmp(key, "proxycommand") == 0)
-		return refuse_proxy(host, key, value, err);
+	else if (strcmp(key, "proxyjump") == 0)
+		set(&c->proxy_jump, strcmp(value, "none") == 0 ? NULL : value);
+	else if (strcmp(key, "proxycommand") == 0)
+		set(&c->proxy_command, strcmp(value, "none") == 0 ? NULL : value);
+	else if (strcmp(key, "proxyusefdpass") == 0 && strcmp(value, "yes") == 0)
+		return refuse_fdpass(host, err);
 	return 0;
 }
 
@@ -317,6 +319,8 @@ void ssh_config_deinit(struct ssh_config *c)
 	free(c->key_name);
 	free(c->user);
 	free(c->agent);
+	free(c->proxy_command);
+	free(c->proxy_jump);
 	names_deinit(&c->identities);
 	names_deinit(&c->known_hosts);
 	names_deinit(&c->global_known_hosts);

@@ -20,6 +20,8 @@ struct ssh_config {
 	char *key_name; /* HostKeyAlias: the name in known_hosts; NULL: the hostname */
 	char *user;
 	int port;
+	char *proxy_command; /* as ssh_config has it; at most one of the two */
+	char *proxy_jump;
 	int family; /* AF_UNSPEC, AF_INET, AF_INET6 */
 	int64_t connect_timeout_ms;
 	bool identities_only; /* of the agent's keys only those of `identities` */
@@ -30,7 +32,7 @@ struct ssh_config {
 };
 
 /* Asks `ssh -G`, and puts what the user named in @target above it. What cannot be
- * honoured and would lead elsewhere (ProxyJump, ProxyCommand) is refused. */
+ * honoured and would lead elsewhere is refused. */
 int ssh_config_read(struct ssh_config *config, struct loop *loop, const struct ssh_target *target,
 		    struct err *err);
 void ssh_config_deinit(struct ssh_config *config);

@@ -181,6 +181,11 @@ static int refuse_unknown(struct ssh *ssh, const struct knownhosts *known, const
 			      "certificates");
 	else
 		why = str_dup("");
+	if (ssh->proxy)
+		return err_set(err, ERR_REFUSED,
+			       "%s: its host key is not in %s (%s)%s; compare the fingerprint with "
+			       "the host's own and connect once with ssh",
+			       ssh->host, file, print, why);
 	return err_set(err, ERR_REFUSED,
 		       "%s: its host key is not in %s (%s)%s; compare the fingerprint with the "
 		       "host's own and add it: ssh-keyscan -t %s -p %d %s >> %s, or connect once "

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "ssh/config.h"
+#include "ssh/proxy.h"
 #include "ssh/ssh.h"
 
 struct ssh_stream;
@@ -17,7 +18,8 @@ struct ssh {
 	struct loop *loop;
 	char *host;               /* as the user named it, for the words */
 	struct ssh_config config; /* what that name stands for */
-	char peer[64];            /* numeric address of the other end */
+	char peer[64];            /* numeric address of the other end; "": not known */
+	struct proxy *proxy;      /* NULL: a TCP connection of our own */
 	LIBSSH2_SESSION *session;
 	LIBSSH2_SFTP *sftp; /* NULL until a file is asked for */
 	int64_t wait_ms;    /* for one answer of the server */

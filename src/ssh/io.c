@@ -75,6 +75,8 @@ static void hang_up(struct ssh *ssh)
 	ssh_io_kick(ssh);
 }
 
+static const char proxy_ended[] = "its ProxyCommand or ProxyJump ended";
+
 static LIBSSH2_RECV_FUNC(on_recv)
 {
 	struct ssh *ssh = *abstract;
@@ -96,11 +98,12 @@ static LIBSSH2_RECV_FUNC(on_recv)
 		return n;
 	}
 	if (n == 0)
-		lost(ssh, "the server closed it");
+		lost(ssh,
+		     ssh->proxy ? "its ProxyCommand or ProxyJump ended" : "the server closed it");
 	else if (errno == EAGAIN || errno == EINTR)
 		arm(ssh, true);
 	else
-		lost(ssh, strerror(errno));
+		lost(ssh, ssh->proxy ? proxy_ended : strerror(errno));
 	return -EAGAIN;
 }
 
@@ -115,7 +118,7 @@ static void flush_outbox(struct ssh *ssh)
 		else if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		else
-			lost(ssh, strerror(errno));
+			lost(ssh, ssh->proxy ? proxy_ended : strerror(errno));
 	}
 	watch_events(ssh);
 }

@@ -13,7 +13,7 @@ static void set_peer(struct ssh *ssh)
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 
-	if (getpeername(ssh->fd, (struct sockaddr *)&sa, &len) == 0)
+	if (!ssh->proxy && getpeername(ssh->fd, (struct sockaddr *)&sa, &len) == 0)
 		getnameinfo((struct sockaddr *)&sa, len, ssh->peer, sizeof(ssh->peer), NULL, 0,
 			    NI_NUMERICHOST);
 }
@@ -62,10 +62,26 @@ static void set_wait(struct ssh *ssh, int64_t until_ms)
 	ssh->wait_ms = left_ms > 0 ? left_ms : 0;
 }
 
-static int establish(struct ssh *ssh, struct err *err)
+static int start_proxy(struct ssh *ssh, const struct ssh_target *target, struct err *err)
 {
-	int64_t until_ms = loop_now_ms() + ssh->config.connect_timeout_ms;
-	int fd = ssh_connect(ssh->loop, ssh->host, &ssh->config, until_ms, err);
+	_autofree_ char *line = proxy_command_line(&ssh->config, target, err);
+	int fd = -1;
+
+	if (!line)
+		return -1;
+	ssh->proxy = proxy_start(ssh->loop, line, target, &fd, err);
+	if (!ssh->proxy)
+		err_wrap(err, "%s: ProxyCommand", ssh->host);
+	return fd;
+}
+
+static int establish(struct ssh *ssh, const struct ssh_target *target, struct err *err)
+{
+	const struct ssh_config *c = &ssh->config;
+	int64_t until_ms = loop_now_ms() + c->connect_timeout_ms;
+	int fd = c->proxy_command || c->proxy_jump
+			 ? start_proxy(ssh, target, err)
+			 : ssh_connect(ssh->loop, ssh->host, c, until_ms, err);
 
 	if (fd < 0 || ssh_io_start(ssh, fd, err) < 0 || ssh_hostkey_prefer(ssh, err) < 0)
 		return -1;
@@ -77,6 +93,19 @@ static int establish(struct ssh *ssh, struct err *err)
 	return ssh_auth(ssh, err);
 }
 
+/* What the proxy said last is mostly the reason. */
+static void explain_proxy(struct ssh *ssh, struct err *err)
+{
+	const char *words = ssh->proxy ? proxy_words(ssh->proxy) : "";
+	char text[ERR_TEXT_MAX];
+
+	if (!*words || !err || err->kind == ERR_INTERRUPTED)
+		return;
+	memcpy(text, err->text, sizeof(text));
+	err_set(err, err->kind, "%s; the %s said: %s", text,
+		ssh->config.proxy_jump ? "ssh to its ProxyJump" : "ProxyCommand", words);
+}
+
 struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct err *err)
 {
 	struct ssh *ssh = mem_zalloc(1, sizeof(*ssh));
@@ -84,7 +113,9 @@ struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct 
 	ssh->loop = loop;
 	ssh->host = str_dup(target->host);
 	ssh->fd = ssh->kick_fd = -1;
-	if (ssh_config_read(&ssh->config, loop, target, err) < 0 || establish(ssh, err) < 0) {
+	if (ssh_config_read(&ssh->config, loop, target, err) < 0 ||
+	    establish(ssh, target, err) < 0) {
+		explain_proxy(ssh, err);
 		ssh_close(ssh);
 		return NULL;
 	}
@@ -100,6 +131,7 @@ void ssh_close(struct ssh *ssh)
 		return;
 	ssh_stream_orphan(ssh);
 	ssh_io_stop(ssh);
+	proxy_stop(ssh->proxy);
 	ssh_config_deinit(&ssh->config);
 	free(ssh->host);
 	free(ssh);
@@ -107,5 +139,5 @@ void ssh_close(struct ssh *ssh)
 
 const char *ssh_peer_address(const struct ssh *ssh)
 {
-	return ssh->peer;
+	return *ssh->peer ? ssh->peer : NULL;
 }

@@ -32,6 +32,10 @@ struct ssh_target {
 	const char *known_hosts; /* --known-hosts FILE: then only this file */
 	int64_t connect_timeout_ms;
 	int64_t answer_timeout_ms; /* for each single request afterwards */
+	/* A line that a ProxyCommand, or the ssh of a ProxyJump, wrote to stderr, "HOST: " before
+	 * it; from the loop. NULL: nobody wants to know. */
+	void (*said)(void *arg, const char *line);
+	void *said_arg;
 };
 
 /* Connects, checks the host's key against known_hosts, authenticates (agent, then
@@ -44,7 +48,8 @@ struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct 
 void ssh_close(struct ssh *ssh);
 
 /* The numeric address that the session's TCP connection reached (IPv6 without
- * brackets). Valid as long as @ssh. */
+ * brackets). Valid as long as @ssh. NULL behind a ProxyCommand or ProxyJump: there it is not
+ * known. */
 const char *ssh_peer_address(const struct ssh *ssh);
 
 /* A stream to a listening Unix socket of the other host: a channel of type

@@ -125,13 +125,6 @@ START_TEST(server_never_speaks)
 }
 END_TEST
 
-START_TEST(proxy_is_refused)
-{
-	server_shell(&server, "sed -i '1aProxyJump gateway' $DIR/ssh_config");
-	GOOD_REFUSED("good", "proxyjump gateway", "directly");
-}
-END_TEST
-
 START_TEST(bad_ssh_config_is_told)
 {
 	server_shell(&server, "echo Nonsense yes >> $DIR/ssh_config");
@@ -332,7 +325,6 @@ int main(void)
 				      no_such_name,
 				      nobody_listens,
 				      server_never_speaks,
-				      proxy_is_refused,
 				      bad_ssh_config_is_told,
 				      unknown_host_key,
 				      changed_host_key,
