@@ -160,6 +160,8 @@ static int take_line(struct ssh_config *c, const char *host, const char *key, ch
 						     : AF_UNSPEC;
 	else if (strcmp(key, "connecttimeout") == 0 && atoi(value) > 0)
 		c->connect_timeout_ms = (int64_t)atoi(value) * 1000;
+	else if (strcmp(key, "batchmode") == 0)
+		c->batch = strcmp(value, "yes") == 0;
 	else if (strcmp(key, "identitiesonly") == 0)
 		c->identities_only = strcmp(value, "yes") == 0;
 	else if (strcmp(key, "identityagent") == 0)

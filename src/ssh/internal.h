@@ -124,6 +124,6 @@ int ssh_hostkey_prefer(struct ssh *ssh, struct err *err);
 int ssh_hostkey_check(struct ssh *ssh, struct err *err);
 
 /* auth.c */
-int ssh_auth(struct ssh *ssh, struct err *err);
+int ssh_auth(struct ssh *ssh, const struct ssh_target *target, struct err *err);
 
 #endif

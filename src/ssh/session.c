@@ -90,7 +90,7 @@ static int establish(struct ssh *ssh, const struct ssh_target *target, struct er
 	if (handshake(ssh, err) < 0 || ssh_hostkey_check(ssh, err) < 0)
 		return -1;
 	set_wait(ssh, until_ms);
-	return ssh_auth(ssh, err);
+	return ssh_auth(ssh, target, err);
 }
 
 /* What the proxy said last is mostly the reason. */

@@ -1,13 +1,18 @@
 """Ways to the other host that ssh_config(5) knows, with whole moves through them."""
 
+import fcntl
 import os
 import pathlib
+import pty
+import select
 import signal
+import termios
+import time
 import unittest
 
 import hosts
 from rig import Guest
-from test_faults import INTERRUPTED, REFUSED, FaultTest
+from test_faults import DONE, INTERRUPTED, REFUSED, FaultTest
 
 
 class SshTest(FaultTest):
@@ -15,6 +20,115 @@ class SshTest(FaultTest):
         """Puts these lines before all others of hosta's ssh_config."""
         path = pathlib.Path(self.a.outside(self.a.ssh_config))
         path.write_text("\n".join([*lines, path.read_text()]))
+
+
+class Terminal:
+    """vmferry at a terminal: what it shows there, and what is typed."""
+
+    def __init__(self, test, *arguments, **options):
+        self.master, slave = pty.openpty()
+        test.addCleanup(os.close, self.master)
+        self.shown = ""
+        options.setdefault("stdin", slave)
+        self.process = test.start_vmferry(
+            *arguments, stdout=slave, stderr=slave,
+            preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0), **options)
+        os.close(slave)
+
+    def echoes(self):
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
+    def read(self, deadline):
+        """Takes in what is shown next; False: nothing comes any more."""
+        ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
+        if not ready:
+            raise TimeoutError(self.shown)
+        try:
+            chunk = os.read(self.master, 65536)
+        except OSError:  # nobody has it open any more
+            return False
+        self.shown += chunk.decode()
+        return True
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + hosts.DEADLINE_S
+        while text not in self.shown:
+            if not self.read(deadline):
+                raise AssertionError(f"ended without {text!r}: {self.shown}")
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self):
+        """Its exit code, once it has ended."""
+        deadline = time.monotonic() + 2 * hosts.DEADLINE_S
+        while self.read(deadline):
+            pass
+        return self.process.wait(hosts.DEADLINE_S)
+
+
+class Passphrases(SshTest):
+    SECRET = "correct horse"
+    PROMPT = f"passphrase of {hosts.ETC}/id_locked, for root@hostb: "
+
+    def setUp(self):
+        super().setUp()
+        path = f"{hosts.ETC}/id_locked"
+        self.a.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", self.SECRET, "-f", path])
+        with open(self.b.outside(f"{hosts.ETC}/authorized_keys"), "w") as keys:
+            keys.write(pathlib.Path(self.a.outside(path + ".pub")).read_text())
+        self.configure("Host hostb", f"IdentityFile {path}", "BatchMode no")
+
+    def start(self, *options, command="check", **more):
+        move = self.prepare(Guest(rate=0))
+        return move, Terminal(self, *self.arguments(command, move, *options), **more)
+
+    def asked(self, *options, **more):
+        """A terminal at which it is asked right now."""
+        move, terminal = self.start(*options, **more)
+        terminal.wait_for(self.PROMPT)
+        hosts.wait_until(lambda: not terminal.echoes(), "the terminal does not echo")
+        return move, terminal
+
+    def test_it_is_asked_for_and_not_shown(self):
+        move, terminal = self.asked(command="migrate")
+        terminal.type("wrong\n")
+        terminal.shown = ""
+        terminal.wait_for(self.PROMPT)
+        terminal.type(self.SECRET + "\n")
+        self.assertEqual(terminal.end(), DONE, terminal.shown)
+        self.assertNotIn(self.SECRET, terminal.shown)
+        self.assertTrue(terminal.echoes())
+        move.check_moved()
+
+    def ended(self, end):
+        move, terminal = self.asked(command="migrate")
+        end(terminal)
+        self.assertEqual(terminal.end(), INTERRUPTED, terminal.shown)
+        self.assertTrue(terminal.echoes())
+        move.check_stayed()
+
+    def test_interrupted_the_terminal_is_as_before(self):
+        self.ended(lambda terminal: terminal.type("half of i\x1a\x1c\x03"))
+
+    def test_terminated_the_terminal_is_as_before(self):
+        self.ended(lambda terminal: terminal.process.terminate())
+
+    def not_asked(self, *options, **more):
+        _, terminal = self.start(*options, **more)
+        self.assertEqual(terminal.end(), REFUSED, terminal.shown)
+        self.assertNotIn("passphrase of", terminal.shown)
+        self.assertIn("ssh-add", terminal.shown)
+
+    def test_batch_never_asks(self):
+        self.not_asked("--batch")
+
+    def test_without_a_terminal_as_stdin_nothing_is_asked(self):
+        self.not_asked(stdin=-3)  # /dev/null
+
+    def test_batch_mode_of_ssh_config_never_asks(self):
+        self.configure("Host hostb", "BatchMode yes")
+        self.not_asked()
 
 
 class Proxies(SshTest):

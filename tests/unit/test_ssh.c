@@ -269,7 +269,7 @@ START_TEST(agent_key)
 	_autofree_ char *file = str_printf("%s/user", server.dir);
 
 	ck_assert_msg(k != NULL, "%s", err.text);
-	ck_assert_int_eq(keyagent_add(k, file, 10000, &err), 0);
+	ck_assert_int_eq(keyagent_add(k, file, NULL, 10000, &err), 0);
 	setenv("SSH_AUTH_SOCK", keyagent_path(k), 1);
 	server_shell(&server, "cd $DIR && rm user && sed -i /IdentityAgent/d ssh_config");
 	assert_opens();
@@ -284,7 +284,7 @@ START_TEST(agent_key_of_no_file)
 	_autofree_ char *file = str_printf("%s/user", server.dir);
 
 	ck_assert_msg(k != NULL, "%s", err.text);
-	ck_assert_int_eq(keyagent_add(k, file, 10000, &err), 0);
+	ck_assert_int_eq(keyagent_add(k, file, NULL, 10000, &err), 0);
 	setenv("SSH_AUTH_SOCK", keyagent_path(k), 1);
 	server_shell(&server,
 		     "cd $DIR && rm user user.pub && sed -i /IdentityAgent/d ssh_config && "
