@@ -19,6 +19,7 @@
 #define CONFIG_TIMEOUT_MS 15000
 #define CONNECT_TIMEOUT_MS 30000
 #define NAMES_MAX 64
+#define ALIVE_MAX_S 86400
 
 static void names_add(struct ssh_names *names, char *name)
 {
@@ -160,6 +161,12 @@ static int take_line(struct ssh_config *c, const char *host, const char *key, ch
 						     : AF_UNSPEC;
 	else if (strcmp(key, "connecttimeout") == 0 && atoi(value) > 0)
 		c->connect_timeout_ms = (int64_t)atoi(value) * 1000;
+	else if (strcmp(key, "tcpkeepalive") == 0)
+		c->tcp_keepalive = strcmp(value, "yes") == 0;
+	else if (strcmp(key, "serveraliveinterval") == 0)
+		c->alive_interval_s = atoi(value) < ALIVE_MAX_S ? atoi(value) : ALIVE_MAX_S;
+	else if (strcmp(key, "serveralivecountmax") == 0)
+		c->alive_count_max = atoi(value);
 	else if (strcmp(key, "batchmode") == 0)
 		c->batch = strcmp(value, "yes") == 0;
 	else if (strcmp(key, "identitiesonly") == 0)
@@ -295,7 +302,10 @@ int ssh_config_read(struct ssh_config *c, struct loop *loop, const struct ssh_ta
 	struct process_output output = {0};
 	int ret = 0;
 
-	*c = (struct ssh_config){.family = AF_UNSPEC, .connect_timeout_ms = CONNECT_TIMEOUT_MS};
+	*c = (struct ssh_config){.family = AF_UNSPEC,
+				 .tcp_keepalive = true,
+				 .alive_count_max = 3,
+				 .connect_timeout_ms = CONNECT_TIMEOUT_MS};
 	set_agent(c, "SSH_AUTH_SOCK");
 	if (!program_exists("ssh")) {
 		set_defaults(c, target);

@@ -24,6 +24,9 @@ struct ssh_config {
 	char *proxy_jump;
 	int family; /* AF_UNSPEC, AF_INET, AF_INET6 */
 	int64_t connect_timeout_ms;
+	bool tcp_keepalive;
+	int alive_interval_s; /* ServerAliveInterval; 0: none */
+	int alive_count_max;
 	bool batch;           /* nothing is asked */
 	bool identities_only; /* of the agent's keys only those of `identities` */
 	char *agent;          /* its socket; NULL: none is used */

@@ -3,8 +3,9 @@
  * Names are looked up by getent(1), which asks what getaddrinfo(3) asks: getaddrinfo
  * itself blocks for as long as the resolver likes, and the loop would stand still.
  *
- * A peer that vanished is found out by TCP's own keepalive, which costs nothing here;
- * QMP over a connection that is dead must not look alive for hours. */
+ * A peer that vanished is found out by TCP's own keepalive within 15 s, which costs nothing here;
+ * QMP over a connection that is dead must not look alive for hours. Who says TCPKeepAlive no wants
+ * to live through that, so there neither question nor deadline is set. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -18,10 +19,10 @@
 #include "ssh/internal.h"
 
 #define ADDRESSES_MAX 16
-#define KEEPALIVE_IDLE_S 15
+#define KEEPALIVE_IDLE_S 5
 #define KEEPALIVE_EVERY_S 5
-#define KEEPALIVE_COUNT 6
-#define DEAD_AFTER_MS 45000
+#define KEEPALIVE_COUNT 3
+#define DEAD_AFTER_MS 15000
 
 struct address {
 	struct sockaddr_storage sa;
@@ -162,7 +163,7 @@ static int try_address(struct loop *loop, const struct address *to, int64_t time
 	return ret;
 }
 
-static void set_options(int fd)
+static void set_keepalive(int fd)
 {
 	const int on = 1, idle = KEEPALIVE_IDLE_S, every = KEEPALIVE_EVERY_S;
 	const int count = KEEPALIVE_COUNT;
@@ -173,13 +174,13 @@ static void set_options(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 int ssh_connect(struct loop *loop, const char *host, const struct ssh_config *config,
 		int64_t until_ms, struct err *err)
 {
 	struct addresses a = {0};
+	const int on = 1;
 	int fd = -1;
 
 	if (look_up(loop, host, config, until_ms, &a, err) < 0)
@@ -189,7 +190,9 @@ int ssh_connect(struct loop *loop, const char *host, const struct ssh_config *co
 
 		if (try_address(loop, &a.address[i], left_ms / (int64_t)(a.count - i), &fd, err) ==
 		    0) {
-			set_options(fd);
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+			if (config->tcp_keepalive)
+				set_keepalive(fd);
 			return fd;
 		}
 		err_wrap(err, "%s: connect to %s port %d", host, a.address[i].text, config->port);

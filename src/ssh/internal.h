@@ -33,8 +33,11 @@ struct ssh {
 	struct buf outbox;     /* encrypted, not yet taken by the kernel */
 	size_t budget;         /* bytes that may be read before others have their turn */
 	bool closed;           /* nothing goes in or out any more, for the reason */
+	bool heard;            /* something came since the last look of keepalive.c */
 	bool freeing;          /* nobody waits for an answer any more */
 	char reason[256];
+	int unanswered; /* questions of keepalive.c */
+	struct loop_timer *alive_timer;
 	int kick_fd; /* eventfd: serve all streams in the next round of the loop */
 	struct loop_fd *kick_watch;
 	int running; /* requests under way in ssh_io_run */
@@ -63,6 +66,9 @@ int ssh_io_wait(struct ssh *ssh, const char *what, int64_t timeout_ms,
  * session, so one that was begun has to be finished, or its kind cannot be used again. */
 int ssh_io_run(struct ssh *ssh, const char *what, bool (*step)(struct ssh *ssh, void *arg),
 	       void *arg, struct err *err);
+
+/* The connection is lost for @reason, seen elsewhere. */
+void ssh_io_give_up(struct ssh *ssh, const char *reason);
 
 /* All streams are called in the next round of the loop. */
 void ssh_io_kick(struct ssh *ssh);
@@ -122,6 +128,9 @@ int ssh_connect(struct loop *loop, const char *host, const struct ssh_config *co
  * handshake. Then refuses the key that is not. */
 int ssh_hostkey_prefer(struct ssh *ssh, struct err *err);
 int ssh_hostkey_check(struct ssh *ssh, struct err *err);
+
+/* keepalive.c: from now on. */
+void ssh_keepalive_start(struct ssh *ssh);
 
 /* auth.c */
 int ssh_auth(struct ssh *ssh, const struct ssh_target *target, struct err *err);

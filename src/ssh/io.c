@@ -67,6 +67,11 @@ static void lost(struct ssh *ssh, const char *reason)
 	ssh_io_kick(ssh);
 }
 
+void ssh_io_give_up(struct ssh *ssh, const char *reason)
+{
+	lost(ssh, reason);
+}
+
 /* For poll(2)'s "hung up", which cannot be switched off: what is left is read without. */
 static void hang_up(struct ssh *ssh)
 {
@@ -94,6 +99,7 @@ static LIBSSH2_RECV_FUNC(on_recv)
 	n = recv(socket, buffer, length < ssh->budget ? length : ssh->budget, 0);
 	if (n > 0) {
 		ssh->budget -= (size_t)n;
+		ssh->heard = true;
 		ssh_io_kick(ssh);
 		return n;
 	}
@@ -220,6 +226,7 @@ void ssh_io_stop(struct ssh *ssh)
 	ssh_channel_deinit(ssh);
 	if (ssh->session)
 		libssh2_session_free(ssh->session);
+	loop_timer_del(ssh->alive_timer);
 	loop_fd_del(ssh->kick_watch);
 	if (ssh->kick_fd >= 0)
 		close(ssh->kick_fd);

@@ -3,9 +3,9 @@
  *
  * It is run as `ssh-agent cat /proc/self/environ -`: the agent makes its own private
  * directory and socket and ends when its command has ended. The command writes where they
- * are (SSH_AUTH_SOCK and SSH_AGENT_PID are in its environment, and nothing else but PATH),
- * then waits for the end of its input - which also comes when vmferry is killed: so nothing
- * is left behind in any case (in that one, ssh-agent takes up to 10 s to see it). */
+ * are (SSH_AUTH_SOCK and SSH_AGENT_PID are in its environment, and nothing else but PATH and
+ * TMPDIR), then waits for the end of its input - which also comes when vmferry is killed: so
+ * nothing is left behind in any case (in that one, ssh-agent takes up to 10 s to see it). */
 #include "ssh/keyagent.h"
 
 #include <errno.h>
@@ -77,9 +77,10 @@ static void on_output(void *arg, short revents)
 static int spawn(struct keyagent *k, int in, int out)
 {
 	const char *const argv[] = {"ssh-agent", "cat", "/proc/self/environ", "-", NULL};
-	const char *path = getenv("PATH");
+	const char *path = getenv("PATH"), *tmp = getenv("TMPDIR");
 	_autofree_ char *path_var = str_printf("PATH=%s", path ? path : "/usr/bin:/bin");
-	char *const env[] = {path_var, NULL};
+	_autofree_ char *tmp_var = tmp ? str_printf("TMPDIR=%s", tmp) : NULL;
+	char *const env[] = {path_var, tmp_var, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, dfl;

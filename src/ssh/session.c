@@ -120,6 +120,7 @@ struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct 
 		return NULL;
 	}
 	ssh->established = true;
+	ssh_keepalive_start(ssh);
 	ssh->wait_ms =
 		target->answer_timeout_ms > 0 ? target->answer_timeout_ms : ANSWER_TIMEOUT_MS;
 	return ssh;

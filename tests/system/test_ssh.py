@@ -131,6 +131,48 @@ class Passphrases(SshTest):
         self.not_asked()
 
 
+class Silence(SshTest):
+    """Nothing comes from hostb any more, and nothing says why."""
+
+    def connections(self):
+        """hosta's SSH connections to hostb, with their timers."""
+        return self.a.run(["ss", "-Hton", "state", "established", "dport", "=", ":22"]).stdout
+
+    def test_the_connection_ends_within_20_s(self):
+        """The kernel sees to it, whatever vmferry does meanwhile."""
+        move = self.prepare(Guest(rate=0))
+        process = self.halted(move, "copy")
+        self.assertRegex(self.connections(), r"timer:\(keepalive,[1-5]")
+        self.b.swallow_all()
+        begun = time.monotonic()
+        hosts.wait_until(lambda: not self.connections(), "it ends", deadline_s=30)
+        self.assertGreater(time.monotonic() - begun, 5)
+        process.kill()
+
+    def test_tcp_keepalive_no_is_heeded(self):
+        self.configure("Host hostb", "TCPKeepAlive no")
+        move = self.prepare(Guest(rate=0))
+        process = self.halted(move, "copy")
+        self.assertIn(":22", self.connections())
+        self.assertNotIn("keepalive", self.connections())
+        process.kill()
+
+    def test_behind_a_jump_sshd_is_asked(self):
+        """The connection to the jump is not ours."""
+        self.configure("Host hostb", "ProxyJump hostb4")
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "copy", "--data-address", self.b.ipv4, "--timeout",
+                              "connect=2", "--timeout", "answer=60", "--timeout", "stall=60")
+        sshd = [pid for pid, line in self.b.processes().items() if line.startswith("sshd:")]
+        for pid in sshd:
+            os.kill(pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=90)
+        self.assertLess(time.monotonic() - begun, 60, said)
+        self.assertIn("does not answer any more", said)
+
+
 class Proxies(SshTest):
     def setUp(self):
         super().setUp()

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ssh/proxy.h"
 #include "test_ssh_server.h"
@@ -250,6 +251,35 @@ START_TEST(command_that_ends_later)
 END_TEST
 
 /* Two hosts on the way, which are this one. */
+/* sshd, and all it has started, stands still. */
+START_TEST(server_that_falls_silent)
+{
+	struct ssh_target target = target_that_tells();
+	struct process_output output = {0};
+	int64_t begun_ms;
+	struct ssh *ssh;
+
+	set_command("exec /usr/sbin/sshd -i -f $DIR/sshd_config");
+	server_shell(&server, "sed -i '1aServerAliveInterval 1\\nServerAliveCountMax 1' "
+			      "$DIR/ssh_config");
+	ssh = ssh_open(loop, &target, &err);
+	ck_assert_msg(ssh != NULL, "%s", err.text);
+	/* an answer counts, though nobody here waits for any */
+	ck_assert_int_eq(loop_wait(loop, is_gone_step, &(pid_t){getpid()}, loop_now_ms() + 3500),
+			 LOOP_TIMEOUT);
+	assert_works(ssh);
+	begun_ms = loop_now_ms();
+	ck_assert_int_eq(kill(-pid_in("pid"), SIGSTOP), 0);
+	ck_assert_int_lt(ssh_command(ssh, "sleep 1000", 30000, &output, &err), 0);
+	ck_assert_int_eq(err.kind, ERR_CLOSED);
+	ck_assert_msg(strstr(err.text, "ServerAliveInterval"), "%s", err.text);
+	ck_assert_int_lt(loop_now_ms() - begun_ms, 10000);
+	process_output_deinit(&output);
+	ssh_close(ssh);
+	assert_gone("pid");
+}
+END_TEST
+
 START_TEST(opens_by_jumps)
 {
 	struct ssh_target target = target_that_tells();
@@ -310,6 +340,7 @@ int main(void)
 				      command_that_fails_is_told_and_gone,
 				      command_that_says_nothing,
 				      command_that_ends_later,
+				      server_that_falls_silent,
 				      opens_by_jumps,
 				      jump_that_is_not_known,
 				      none_is_no_proxy,
