@@ -416,7 +416,6 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 	opt->ssh.host = opt->dst.host;
 	opt->ssh.user = opt->dst.user;
 	opt->ssh.port = opt->dst.port;
-	opt->ssh.connect_timeout_ms = opt->timeouts.connect_ms;
 	opt->ssh.answer_timeout_ms = opt->timeouts.answer_ms;
 	return 0;
 }
@@ -490,6 +489,8 @@ int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, 
 	to_popt(table, FOR_ALL);
 	popt = poptGetContext("vmferry", argc, argv, table, 0);
 	ret = take_options(cmd, popt, err);
+	cmd->options.ssh.connect_timeout_ms =
+		cmd->options.timeouts.connect_ms;         /* else ssh_config's */
 	if (!(command->bit & (FOR_STATUS | FOR_RECOVER))) /* there the journal's come first */
 		cmdline_default_timeouts(&cmd->options.timeouts);
 	if (!cmd->batch && isatty(STDIN_FILENO))

@@ -18,6 +18,14 @@ void login_note(struct login *l, const char *what, const char *how)
 	buf_printf(&l->tried, "%s%s: %s", l->tried.len ? "; " : "", what, how);
 }
 
+/* PubkeyAcceptedAlgorithms; RSA keys sign with SHA-2 (trial.c). */
+static bool is_allowed(const struct ssh_config *c, const char *type)
+{
+	const char *algorithm = strcmp(type, "ssh-rsa") == 0 ? "rsa-sha2-512" : type;
+
+	return !c->key_algorithms || names_in_list(c->key_algorithms, algorithm);
+}
+
 static bool is_usable(const char *type)
 {
 	static const char *const types[] = {"ssh-ed25519", "ecdsa-sha2-nistp256",
@@ -46,6 +54,10 @@ int login_try_key(struct login *l, struct agent *agent, const struct agent_key *
 
 	if (!is_usable(key->type)) {
 		login_note(l, what, "a kind of key that libssh2 cannot use");
+		return 0;
+	}
+	if (!is_allowed(&l->ssh->config, key->type)) {
+		login_note(l, what, "not among PubkeyAcceptedAlgorithms of ssh_config");
 		return 0;
 	}
 	if (was_refused(l, text)) {
@@ -207,6 +219,8 @@ int ssh_auth(struct ssh *ssh, const struct ssh_target *target, struct err *err)
 		ret = try_agent(&l, err);
 	if (ret == 0 && !l.done)
 		ret = login_try_files(&l, err);
+	for (size_t i = 0; i < ssh->config.useless.count; i++)
+		buf_printf(&l.tried, "%s%s", l.tried.len ? "; " : "", ssh->config.useless.name[i]);
 	if (ret < 0)
 		explain_closed(&l, err);
 	else if (!l.done)

@@ -8,12 +8,8 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "ssh/names.h"
 #include "ssh/ssh.h"
-
-struct ssh_names {
-	char **name;
-	size_t count;
-};
 
 struct ssh_config {
 	char *hostname; /* to connect to */
@@ -22,7 +18,9 @@ struct ssh_config {
 	int port;
 	char *proxy_command; /* as ssh_config has it; at most one of the two */
 	char *proxy_jump;
-	int family; /* AF_UNSPEC, AF_INET, AF_INET6 */
+	int family;         /* AF_UNSPEC, AF_INET, AF_INET6 */
+	char *bind_address; /* ours; NULL: the kernel chooses */
+	int attempts;       /* ConnectionAttempts */
 	int64_t connect_timeout_ms;
 	bool tcp_keepalive;
 	int alive_interval_s; /* ServerAliveInterval; 0: none */
@@ -33,6 +31,10 @@ struct ssh_config {
 	struct ssh_names identities;
 	struct ssh_names known_hosts; /* the user's files, then the host's */
 	struct ssh_names global_known_hosts;
+	char *not_strict; /* StrictHostKeyChecking where it is less than strict; does not count */
+	/* Lists of algorithms; NULL: as the library likes */
+	char *host_key_algorithms, *kex_algorithms, *ciphers, *macs, *key_algorithms;
+	struct ssh_names useless; /* words about keys that cannot be used */
 };
 
 /* Asks `ssh -G`, and puts what the user named in @target above it. What cannot be

@@ -124,6 +124,9 @@ LIBSSH2_CHANNEL *ssh_stream_channel(const struct ssh *ssh);
 int ssh_connect(struct loop *loop, const char *host, const struct ssh_config *config,
 		int64_t until_ms, struct err *err);
 
+/* algorithms.c: of those that ssh_config allows; before the handshake. */
+int ssh_algorithms_prefer(struct ssh *ssh, struct err *err);
+
 /* hostkey.c: asks for the kinds of host key that are known; to be called before the
  * handshake. Then refuses the key that is not. */
 int ssh_hostkey_prefer(struct ssh *ssh, struct err *err);

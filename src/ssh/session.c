@@ -83,7 +83,8 @@ static int establish(struct ssh *ssh, const struct ssh_target *target, struct er
 			 ? start_proxy(ssh, target, err)
 			 : ssh_connect(ssh->loop, ssh->host, c, until_ms, err);
 
-	if (fd < 0 || ssh_io_start(ssh, fd, err) < 0 || ssh_hostkey_prefer(ssh, err) < 0)
+	if (fd < 0 || ssh_io_start(ssh, fd, err) < 0 || ssh_hostkey_prefer(ssh, err) < 0 ||
+	    ssh_algorithms_prefer(ssh, err) < 0)
 		return -1;
 	set_peer(ssh);
 	set_wait(ssh, until_ms);
