@@ -230,6 +230,14 @@ static int take_known_hosts(struct cmdline *cmd, const char *arg, struct err *er
 	return 0;
 }
 
+static int take_sudo(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.ssh.sudo = true;
+	return 0;
+}
+
 static int take_batch(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	(void)arg;
@@ -321,6 +329,8 @@ static const struct row rows[] = {
 	{"ssh-config", 'F', "FILE", FOR_SSH, take_config, "SSH: an ssh_config(5)"},
 	{"known-hosts", 0, "FILE", FOR_SSH, take_known_hosts,
 	 "SSH: the only file with known host keys"},
+	{"sudo", 0, NULL, FOR_SSH, take_sudo,
+	 "SSH: a login that is not root becomes it by sudo, which asks nothing"},
 	{"batch", 0, NULL, FOR_SSH, take_batch, "ask nothing, as when stdin is no terminal"},
 	{"json", 0, NULL, FOR_MOST, take_json, "one JSON object a line on stdout"},
 	{"quiet", 'q', NULL, FOR_MOST, take_quiet, "errors only"},

@@ -67,8 +67,10 @@ int login_try_key(struct login *l, struct agent *agent, const struct agent_key *
 	if (trial_run(l->ssh, agent, key, &result, err) < 0)
 		return -1;
 	l->done = result == TRIAL_LOGGED_IN;
-	if (l->done)
+	if (l->done) {
+		l->ssh->key = str_printf("%s %s", key->type, text);
 		return 0;
+	}
 	if (result == TRIAL_UNSIGNED && !agent)
 		return LOGIN_WOULD_DO;
 	login_note(l, what,

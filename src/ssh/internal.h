@@ -11,6 +11,7 @@
 #include "ssh/proxy.h"
 #include "ssh/ssh.h"
 
+struct bridge;
 struct ssh_stream;
 struct ssh_zombie;
 
@@ -20,6 +21,9 @@ struct ssh {
 	struct ssh_config config; /* what that name stands for */
 	char peer[64];            /* numeric address of the other end; "": not known */
 	struct proxy *proxy;      /* NULL: a TCP connection of our own */
+	struct ssh *login;        /* root.c: the session that this one is inside of, or NULL */
+	struct bridge *bridge;    /* to its channel */
+	char *key;                /* that has logged in: "ssh-ed25519 AAAA..." */
 	LIBSSH2_SESSION *session;
 	LIBSSH2_SFTP *sftp; /* NULL until a file is asked for */
 	int64_t wait_ms;    /* for one answer of the server */
@@ -131,6 +135,9 @@ int ssh_algorithms_prefer(struct ssh *ssh, struct err *err);
  * handshake. Then refuses the key that is not. */
 int ssh_hostkey_prefer(struct ssh *ssh, struct err *err);
 int ssh_hostkey_check(struct ssh *ssh, struct err *err);
+
+/* root.c: starts sshd as root in @ssh->login, and gives the descriptor to it. */
+int ssh_root_start(struct ssh *ssh, int *fd, struct err *err);
 
 /* keepalive.c: from now on. */
 void ssh_keepalive_start(struct ssh *ssh);

@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ssh/bridge.h"
 #include "ssh/internal.h"
 
 /* Between two rounds of the loop, so that a fast peer delays no other connection, and
@@ -80,7 +81,15 @@ static void hang_up(struct ssh *ssh)
 	ssh_io_kick(ssh);
 }
 
-static const char proxy_ended[] = "its ProxyCommand or ProxyJump ended";
+/* Why there is nothing any more: what carries it mostly knows better than the socket. */
+static void lost_below(struct ssh *ssh, const char *reason)
+{
+	if (ssh->proxy)
+		reason = "its ProxyCommand or ProxyJump ended";
+	else if (ssh->bridge && bridge_reason(ssh->bridge))
+		reason = bridge_reason(ssh->bridge);
+	lost(ssh, reason);
+}
 
 static LIBSSH2_RECV_FUNC(on_recv)
 {
@@ -109,7 +118,7 @@ static LIBSSH2_RECV_FUNC(on_recv)
 	else if (errno == EAGAIN || errno == EINTR)
 		arm(ssh, true);
 	else
-		lost(ssh, ssh->proxy ? proxy_ended : strerror(errno));
+		lost_below(ssh, strerror(errno));
 	return -EAGAIN;
 }
 
@@ -124,7 +133,7 @@ static void flush_outbox(struct ssh *ssh)
 		else if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		else
-			lost(ssh, ssh->proxy ? proxy_ended : strerror(errno));
+			lost_below(ssh, strerror(errno));
 	}
 	watch_events(ssh);
 }

@@ -37,6 +37,7 @@ struct ssh_target {
 	 * room for @size bytes with the NUL; -1 with @err. NULL: nobody is to be asked. */
 	int (*ask)(struct loop *loop, const char *prompt, char *secret, size_t size,
 		   struct err *err);
+	bool sudo; /* a login that is not root becomes it by sudo, which asks nothing */
 	/* Keeps the keys that were asked for, so that connecting again needs no asking; NULL: they
 	 * are forgotten once logged in. */
 	struct ssh_keys *keys;

@@ -101,6 +101,17 @@ class Passphrases(SshTest):
         self.assertTrue(terminal.echoes())
         move.check_moved()
 
+    def test_with_sudo_it_is_asked_once(self):
+        """Though there are two sessions."""
+        self.b.add_login("op", "ALL=(root) NOPASSWD: /usr/sbin/sshd")
+        move = self.prepare(Guest(rate=0))
+        terminal = Terminal(self, "check", "-F", self.a.ssh_config, "--sudo",
+                            move.source.qmp_sock, f"op@hostb:{move.destination.qmp_sock}")
+        terminal.wait_for("id_locked, for op@hostb: ")
+        terminal.type(self.SECRET + "\n")
+        self.assertEqual(terminal.end(), DONE, terminal.shown)
+        self.assertEqual(terminal.shown.count("passphrase of"), 1)
+
     def ended(self, end):
         move, terminal = self.asked(command="migrate")
         end(terminal)
@@ -171,6 +182,55 @@ class Silence(SshTest):
         _, said = process.communicate(timeout=90)
         self.assertLess(time.monotonic() - begun, 60, said)
         self.assertIn("does not answer any more", said)
+
+
+class Sudo(SshTest):
+    """A login that is not root and may run sshd by sudo."""
+
+    # what any login by PAM leaves, and sudo when it would have asked
+    OF_THE_SYSTEM = (r"^file: /run/(motd\.dynamic|sudo)",)
+
+    def arguments(self, command, move, *options):
+        return [*super().arguments(command, move, *options)[:-1],
+                f"op@hostb:{move.destination.qmp_sock}"]
+
+    def refused(self, *options, words):
+        move = self.prepare(Guest(rate=0))
+        done = self.vmferry(*self.arguments("migrate", move, *options), check=False)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        move.check_stayed(self.OF_THE_SYSTEM)
+
+    def test_without_it_root_s_monitor_is_out_of_reach(self):
+        self.b.add_login("op", "ALL=(root) NOPASSWD: /usr/sbin/sshd")
+        self.refused(words=["hostb"])
+
+    def test_sudo_would_ask(self):
+        self.b.add_login("op", "ALL=(root) /usr/sbin/sshd")
+        self.refused("--sudo", words=["a password is required", "NOPASSWD for /usr/sbin/sshd"])
+
+    def test_moves(self):
+        self.b.add_login("op", "ALL=(root) NOPASSWD: /usr/sbin/sshd")
+        move = self.prepare(Guest(rate=300, sectors=127))
+        self.vmferry(*self.arguments("migrate", move, "--sudo"))
+        move.check_moved(self.OF_THE_SYSTEM)
+
+    def test_clones(self):
+        self.b.add_login("op", "ALL=(root) NOPASSWD: /usr/sbin/sshd")
+        move = self.prepare(Guest(rate=300, sectors=127), start_destination=False)
+        self.vmferry("migrate", "-F", self.a.ssh_config, "--clone", "--sudo",
+                     move.source.qmp_sock, "op@hostb")
+        move.check_moved(self.OF_THE_SYSTEM)
+
+    def test_recover_knows_of_it(self):
+        self.b.add_login("op", "ALL=(root) NOPASSWD: /usr/sbin/sshd")
+        move = self.prepare(Guest(rate=0))
+        process = self.halted(move, "copy", "--sudo")
+        process.kill()
+        process.wait()
+        self.vmferry("recover", "--all")
+        move.check_moved(self.OF_THE_SYSTEM)
 
 
 class Proxies(SshTest):
