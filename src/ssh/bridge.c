@@ -97,7 +97,7 @@ static void carry(void *arg)
 {
 	struct bridge *b = arg;
 
-	while (read_stream(b) | write_fd(b) | read_fd(b) | write_stream(b))
+	while (read_stream(b) + write_fd(b) + read_fd(b) + write_stream(b) > 0)
 		;
 	if (b->fd < 0)
 		return;
