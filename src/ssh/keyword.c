@@ -21,7 +21,7 @@ enum kind {
 	WORD,    /* a string */
 	TEXT,    /* the same, but "none": NULL */
 	FILES,   /* names in one line */
-	EACH,    /* a name a line */
+	EACH,    /* a name a line; "none": none */
 	FLAG,    /* yes or no */
 	NUMBER,  /* "none": 0 */
 	OWN,     /* `take` */
@@ -332,7 +332,8 @@ int keyword_take(struct ssh_config *c, const char *host, const char *name, char 
 		add_files(field, value);
 		break;
 	case EACH:
-		names_add(field, str_dup(value));
+		if (strcmp(value, "none") != 0)
+			names_add(field, str_dup(value));
 		break;
 	case FLAG:
 		*(bool *)field = is_yes(value);

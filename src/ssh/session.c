@@ -94,8 +94,12 @@ static int establish(struct ssh *ssh, const struct ssh_target *target, struct er
 	int64_t until_ms = loop_now_ms() + ssh->config.connect_timeout_ms;
 	int fd;
 
-	if (get_connection(ssh, target, until_ms, &fd, err) < 0 || ssh_io_start(ssh, fd, err) < 0 ||
-	    ssh_hostkey_prefer(ssh, err) < 0 || ssh_algorithms_prefer(ssh, err) < 0)
+	if (get_connection(ssh, target, until_ms, &fd, err) < 0)
+		return -1;
+	if (ssh->login) /* sudo may have taken its time, which is not the network's */
+		until_ms = loop_now_ms() + ssh->config.connect_timeout_ms;
+	if (ssh_io_start(ssh, fd, err) < 0 || ssh_hostkey_prefer(ssh, err) < 0 ||
+	    ssh_algorithms_prefer(ssh, err) < 0)
 		return -1;
 	set_peer(ssh);
 	set_wait(ssh, until_ms);

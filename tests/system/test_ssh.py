@@ -223,6 +223,13 @@ class Sudo(SshTest):
                      move.source.qmp_sock, "op@hostb")
         move.check_moved(self.OF_THE_SYSTEM)
 
+    def test_moves_by_a_jump(self):
+        self.b.add_login("op", "ALL=(root) NOPASSWD: /usr/sbin/sshd")
+        self.configure("Host hostb", "ProxyJump op@hostb4")
+        move = self.prepare(Guest(rate=300, sectors=127))
+        self.vmferry(*self.arguments("migrate", move, "--sudo", "--data-address", self.b.ipv6))
+        move.check_moved(self.OF_THE_SYSTEM)
+
     def test_recover_knows_of_it(self):
         self.b.add_login("op", "ALL=(root) NOPASSWD: /usr/sbin/sshd")
         move = self.prepare(Guest(rate=0))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ssh/wire.h"
 #include "test_ssh_server.h"
 
 static struct server server;
@@ -41,6 +42,31 @@ static void teardown(void)
 	loop_free(loop);
 	server_stop(&server);
 }
+
+START_TEST(base64_both_ways)
+{
+	static const char *const wrong[] = {"", "A", "AAAAA", "A*AA", "AA AA", "="};
+	unsigned char bytes[200];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (unsigned char)(i * 37);
+	for (size_t len = 1; len <= sizeof(bytes); len++) {
+		_autofree_ char *text = wire_base64(bytes, len);
+		struct buf back = {0};
+
+		ck_assert(wire_from_base64(text, &back));
+		ck_assert_uint_eq(back.len, len);
+		ck_assert_mem_eq(back.data, bytes, len);
+		buf_deinit(&back);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct buf back = {0};
+
+		ck_assert_msg(!wire_from_base64(wrong[i], &back), "%s", wrong[i]);
+		buf_deinit(&back);
+	}
+}
+END_TEST
 
 /* The user's only key is made anew by ssh-keygen with these options. */
 static void make_key(const char *options)
@@ -204,7 +230,8 @@ END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {each_kind_of_key,
+	const TTest *const tests[] = {base64_both_ways,
+				      each_kind_of_key,
 				      the_third_answer_is_right,
 				      three_wrong_answers,
 				      no_answer_goes_on,
