@@ -6,7 +6,7 @@ _vmferry_options() {
 		echo '--disk --map --start --clone --copy-extra --scope --mirror
 			--incremental --trust-backing --fast --bandwidth --downtime-limit
 			--data-address --ports --reconnect --keep-source --timeout --identity
-			--ssh-config --known-hosts --json --quiet --verbose --help'
+			--ssh-config --known-hosts --sudo --batch --json --quiet --verbose --help'
 		;;
 	begin)
 		echo '--disk --mirror --incremental --trust-backing --timeout --json --quiet --verbose --help'
@@ -26,14 +26,14 @@ _vmferry_options() {
 		echo '--keep-source --timeout --json --quiet --verbose --help'
 		;;
 	status)
-		echo '--timeout --identity --ssh-config --known-hosts --json --quiet --verbose --help'
+		echo '--timeout --identity --ssh-config --known-hosts --sudo --batch --json --quiet --verbose --help'
 		;;
 	cancel)
 		echo '--help'
 		;;
 	recover)
 		echo '--all --reconnect --timeout --identity --ssh-config --known-hosts
-			--json --quiet --verbose --help'
+			--sudo --batch --json --quiet --verbose --help'
 		;;
 	esac
 }

@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "cli/cli.h"
+#include "cli/terminal.h"
 
 /* A row's handler takes the argument (NULL for a flag). */
 struct row {
@@ -238,6 +240,22 @@ static int take_known_hosts(struct cmdline *cmd, const char *arg, struct err *er
 	return 0;
 }
 
+static int take_sudo(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->options.ssh.sudo = true;
+	return 0;
+}
+
+static int take_batch(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	(void)arg;
+	(void)err;
+	cmd->batch = true;
+	return 0;
+}
+
 static int take_all(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	(void)arg;
@@ -323,6 +341,9 @@ static const struct row rows[] = {
 	{"ssh-config", 'F', "FILE", FOR_SSH, take_config, "SSH: an ssh_config(5)"},
 	{"known-hosts", 0, "FILE", FOR_SSH, take_known_hosts,
 	 "SSH: the only file with known host keys"},
+	{"sudo", 0, NULL, FOR_SSH, take_sudo,
+	 "SSH: a login that is not root becomes it by sudo, which asks nothing"},
+	{"batch", 0, NULL, FOR_SSH, take_batch, "ask nothing, as when stdin is no terminal"},
 	{"json", 0, NULL, FOR_MOST, take_json, "one JSON object a line on stdout"},
 	{"quiet", 'q', NULL, FOR_MOST, take_quiet, "errors only"},
 	{"verbose", 'v', NULL, FOR_MOST, take_verbose,
@@ -417,8 +438,8 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 	opt->ssh.host = opt->dst.host;
 	opt->ssh.user = opt->dst.user;
 	opt->ssh.port = opt->dst.port;
-	opt->ssh.connect_timeout_ms = opt->timeouts.connect_ms;
 	opt->ssh.answer_timeout_ms = opt->timeouts.answer_ms;
+	opt->ssh.silence_ms = opt->timeouts.reconnect_ms;
 	return 0;
 }
 
@@ -492,8 +513,12 @@ int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, 
 	to_popt(table, FOR_ALL);
 	popt = poptGetContext("vmferry", argc, argv, table, 0);
 	ret = take_options(cmd, popt, err);
+	cmd->options.ssh.connect_timeout_ms =
+		cmd->options.timeouts.connect_ms;         /* else ssh_config's */
 	if (!(command->bit & (FOR_STATUS | FOR_RECOVER))) /* there the journal's come first */
 		cmdline_default_timeouts(&cmd->options.timeouts);
+	if (!cmd->batch && isatty(STDIN_FILENO))
+		cmd->options.ssh.ask = terminal_ask;
 	if (ret == 0)
 		ret = check_together(cmd, err);
 	if (ret == 0)

@@ -30,7 +30,7 @@ static int run(struct cmdline *cmd)
 		fprintf(stderr, "vmferry: %s\n", err.text);
 		return EXIT_FAILED;
 	}
-	show = cmd->json ? show_json_new(cmd, loop) : show_text_new(cmd, loop);
+	show = show_new(cmd, loop);
 	m = migration_new(loop, &cmd->options, &show->report);
 	ret = cmd->only_check ? migration_check(m, &err) : migration_run(m, &err);
 	code = exit_code_of(m, ret < 0 ? &err : NULL);

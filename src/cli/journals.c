@@ -89,5 +89,6 @@ struct options journals_options(const struct cmdline *cmd, const struct record *
 	cmdline_default_timeouts(&opt.timeouts);
 	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms;
 	opt.ssh.answer_timeout_ms = opt.timeouts.answer_ms;
+	opt.ssh.silence_ms = opt.timeouts.reconnect_ms;
 	return opt;
 }

@@ -61,7 +61,7 @@ static int refuse(const struct err *err)
 
 static int run(struct cmdline *cmd, struct loop *loop, enum phase phase, const struct cookie *in)
 {
-	struct show *show = cmd->json ? show_json_new(cmd, loop) : show_text_new(cmd, loop);
+	struct show *show = show_new(cmd, loop);
 	struct migration *m = migration_new(loop, &cmd->options, &show->report);
 	struct cookie out = {0};
 	struct err err = {0}, lost;

@@ -9,7 +9,7 @@
 static int recover_journal(struct cmdline *cmd, struct loop *loop, struct journal *journal,
 			   struct record *record, enum record_outcome *outcome)
 {
-	struct show *show = cmd->json ? show_json_new(cmd, loop) : show_text_new(cmd, loop);
+	struct show *show = show_new(cmd, loop);
 	struct migration *m = migration_new(loop, &cmd->options, &show->report);
 	struct err err = {0};
 	int ret, code;

@@ -25,6 +25,16 @@ struct show {
 struct show *show_text_new(const struct cmdline *cmd, struct loop *loop);
 struct show *show_json_new(const struct cmdline *cmd, struct loop *loop);
 
+/* The one that was asked for, which is also told what SSH has to say. */
+static inline struct show *show_new(struct cmdline *cmd, struct loop *loop)
+{
+	struct show *show = cmd->json ? show_json_new(cmd, loop) : show_text_new(cmd, loop);
+
+	cmd->options.ssh.said = show->report.note;
+	cmd->options.ssh.said_arg = show->report.arg;
+	return show;
+}
+
 /* The words for lines that a reader came too late for. */
 static inline char *show_lost_text(size_t count)
 {

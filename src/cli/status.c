@@ -76,7 +76,7 @@ static void print_status(const struct cmdline *cmd, const struct status *s)
 /* A monitor serves one client: while vmferry works on it, nobody else can ask. */
 static void ask_and_print(struct cmdline *cmd, struct loop *loop, struct journal_entry *entry)
 {
-	struct show *show = cmd->json ? show_json_new(cmd, loop) : show_text_new(cmd, loop);
+	struct show *show = show_new(cmd, loop);
 	struct migration *m = migration_new(loop, &cmd->options, &show->report);
 	struct found found;
 

@@ -70,6 +70,7 @@ struct record {
 	char *start;
 	char *mirror; /* "auto", "blockdev", "drive", "none" */
 	char *data_address;
+	bool sudo;
 	bool clone, fast, incremental, keep_source;
 	uint64_t bandwidth;      /* bytes/s */
 	uint64_t downtime_limit; /* ms */

@@ -64,6 +64,7 @@ static const struct record_field record[] = {
 	{IN_RECORD(identity), BYTES},
 	{IN_RECORD(config), BYTES},
 	{IN_RECORD(known_hosts), BYTES},
+	{IN_RECORD(sudo), FLAG},
 	{IN_RECORD(start), BYTES},
 	{IN_RECORD(mirror), TEXT, .words = mirrors, .required = true},
 	{IN_RECORD(data_address), TEXT},

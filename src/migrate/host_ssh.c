@@ -6,7 +6,7 @@
 struct ssh_host {
 	struct host host;
 	struct loop *loop;
-	const struct ssh_target *target;
+	struct ssh_target target;
 	struct ssh *ssh; /* NULL after a reopen that failed */
 };
 
@@ -24,7 +24,8 @@ static int remote_reopen(struct host *host, struct err *err)
 	struct ssh_host *h = (struct ssh_host *)host;
 
 	ssh_close(h->ssh);
-	h->ssh = ssh_open(h->loop, h->target, err);
+	h->ssh = ssh_open(h->loop, &h->target, err);
+	h->target.ask = NULL; /* not again, in the middle of a move */
 	return h->ssh ? 0 : -1;
 }
 
@@ -119,6 +120,7 @@ static void remote_close(struct host *host)
 	struct ssh_host *h = (struct ssh_host *)host;
 
 	ssh_close(h->ssh);
+	ssh_keys_free(h->target.keys);
 	free(h);
 }
 
@@ -147,9 +149,10 @@ struct host *host_ssh(struct loop *loop, const struct ssh_target *target, struct
 	h->host.name = target->host;
 	h->host.rename_links = true;
 	h->loop = loop;
-	h->target = target;
+	h->target = *target;
+	h->target.keys = ssh_keys_new();
 	if (remote_reopen(&h->host, err) < 0) {
-		free(h);
+		remote_close(&h->host);
 		return NULL;
 	}
 	return &h->host;

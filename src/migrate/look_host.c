@@ -112,6 +112,12 @@ static void choose_address(struct migration *m)
 		m->address = str_dup(m->opt->data_address ? m->opt->data_address
 							  : host_address(m->host));
 		m->listening.address = m->address;
+		if (!m->address)
+			problems_add(&m->problems,
+				     "%s: SSH gets there by a ProxyJump or ProxyCommand, so its "
+				     "address for disks and RAM is not known; name one of its "
+				     "addresses that this host reaches: --data-address ADDR",
+				     m->dst.name);
 		return;
 	}
 	m->address = address_towards_source(m, &err);

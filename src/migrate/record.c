@@ -32,6 +32,7 @@ static void note_options(struct record *r, const struct options *opt)
 	r->identity = str_dup(opt->ssh.identity);
 	r->config = str_dup(opt->ssh.config);
 	r->known_hosts = str_dup(opt->ssh.known_hosts);
+	r->sudo = opt->ssh.sudo;
 	r->start = str_dup(opt->start);
 	r->mirror = str_dup(mirror_words[opt->mirror]);
 	r->data_address = str_dup(opt->data_address);
@@ -300,6 +301,7 @@ void record_options(const struct record *r, struct options *opt)
 	TAKE(opt->ssh.identity, r->identity);
 	TAKE(opt->ssh.config, r->config);
 	TAKE(opt->ssh.known_hosts, r->known_hosts);
+	opt->ssh.sudo |= r->sudo;
 	opt->start = r->start;
 	opt->clone = r->clone;
 	opt->data_address = r->data_address;

@@ -2,13 +2,6 @@
  * an agent of our own reads (keyagent.c). All signatures come from an agent, so there is
  * one way for all kinds of keys, and no private key in this process.
  *
- * libssh2 1.10.0 knows ssh-rsa for RSA keys only, that is SHA-1, which OpenSSH 8.8 and later
- * refuse. It takes the algorithm from the first string of the public key and writes it
- * into the request and the signature (_libssh2_userauth_publickey() in src/userauth.c). So
- * for those versions the public key's first string is changed to rsa-sha2-512, and the
- * agent is asked for that kind of signature; OpenSSH takes such a key for what it is (seen
- * with 9.2). libssh2 1.11 and later do it themselves.
- *
  * Not possible with libssh2's functions, so skipped with a word: certificates and FIDO keys
  * (their signatures have more fields than libssh2 writes). */
 #include <stdio.h>
@@ -16,35 +9,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ssh/agent.h"
-#include "ssh/internal.h"
-#include "ssh/keyagent.h"
+#include "ssh/login.h"
+#include "ssh/trial.h"
 #include "ssh/wire.h"
 
-#define LIBSSH2_WITH_RSA_SHA2 0x010b00
-
-/* The attempt to log in. */
-struct login {
-	struct ssh *ssh;
-	struct buf tried;         /* "agent: no keys; /root/.ssh/id_rsa: refused by the server" */
-	struct ssh_names refused; /* base64 of the keys that were */
-	size_t file_keys;         /* keys of our own agent that had their turn */
-	bool done;
-};
-
-/* One key's try. */
-struct trial {
-	struct agent *agent;
-	const struct agent_key *key;
-	struct buf blob; /* as it is shown to libssh2 */
-	bool asked;
-	bool unsigned_; /* the agent would not sign */
-	int rc;
-};
-
-static void note(struct login *l, const char *what, const char *how)
+void login_note(struct login *l, const char *what, const char *how)
 {
 	buf_printf(&l->tried, "%s%s: %s", l->tried.len ? "; " : "", what, how);
+}
+
+/* PubkeyAcceptedAlgorithms; RSA keys sign with SHA-2 (trial.c). */
+static bool is_allowed(const struct ssh_config *c, const char *type)
+{
+	const char *algorithm = strcmp(type, "ssh-rsa") == 0 ? "rsa-sha2-512" : type;
+
+	return !c->key_algorithms || names_in_list(c->key_algorithms, algorithm);
 }
 
 static bool is_usable(const char *type)
@@ -59,80 +38,6 @@ static bool is_usable(const char *type)
 	return false;
 }
 
-/* What is to be signed (RFC 4252, 7) names the algorithm. */
-static uint32_t sign_flags(const unsigned char *data, size_t len)
-{
-	struct wire w = {.data = data, .len = len};
-	struct wire word;
-
-	if (!wire_string(&w, &word) || w.len < 1)
-		return 0;
-	w.data++; /* SSH_MSG_USERAUTH_REQUEST */
-	w.len--;
-	for (int i = 0; i < 3; i++) /* user, service, "publickey" */
-		if (!wire_string(&w, &word))
-			return 0;
-	if (w.len < 1)
-		return 0;
-	w.data++; /* TRUE */
-	w.len--;
-	if (!wire_string(&w, &word) || word.len != strlen("rsa-sha2-512"))
-		return 0;
-	if (memcmp(word.data, "rsa-sha2-512", word.len) == 0)
-		return AGENT_RSA_SHA2_512;
-	return memcmp(word.data, "rsa-sha2-256", word.len) == 0 ? AGENT_RSA_SHA2_256 : 0;
-}
-
-/* libssh2 takes LIBSSH2_ERROR_EAGAIN from here as it does from the socket, and calls again
- * with the same data. It frees the signature, by free(3). */
-static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(on_sign)
-{
-	struct trial *t = *abstract;
-	struct buf signature = {0};
-
-	(void)session;
-	if (!t->asked) {
-		t->asked = true;
-		agent_sign(t->agent, &t->key->blob, data, data_len, sign_flags(data, data_len));
-	}
-	switch (agent_signature(t->agent, &signature)) {
-	case AGENT_WAIT:
-		return LIBSSH2_ERROR_EAGAIN;
-	case AGENT_SIGNED:
-		*sig = (unsigned char *)signature.data;
-		*sig_len = signature.len;
-		return 0;
-	default:
-		t->unsigned_ = true;
-		return -1;
-	}
-}
-
-static bool trial_step(struct ssh *ssh, void *arg)
-{
-	struct trial *t = arg;
-	void *abstract = t;
-
-	t->rc = libssh2_userauth_publickey(ssh->session, ssh->config.user,
-					   (const unsigned char *)t->blob.data, t->blob.len,
-					   on_sign, &abstract);
-	return t->rc != LIBSSH2_ERROR_EAGAIN;
-}
-
-/* See the top of the file. */
-static void make_blob(const struct agent_key *key, struct buf *blob)
-{
-	static const char name[] = "rsa-sha2-512";
-	const size_t head = 4 + strlen("ssh-rsa");
-
-	if (strcmp(key->type, "ssh-rsa") == 0 && !libssh2_version(LIBSSH2_WITH_RSA_SHA2)) {
-		wire_add_string(blob, name, strlen(name));
-		buf_add(blob, key->blob.data + head, key->blob.len - head);
-	} else {
-		buf_add(blob, key->blob.data, key->blob.len);
-	}
-}
-
 static bool was_refused(const struct login *l, const char *key)
 {
 	for (size_t i = 0; i < l->refused.count; i++)
@@ -141,33 +46,35 @@ static bool was_refused(const struct login *l, const char *key)
 	return false;
 }
 
-static int try_key(struct login *l, struct agent *agent, const struct agent_key *key,
-		   const char *what, struct err *err)
+int login_try_key(struct login *l, struct agent *agent, const struct agent_key *key,
+		  const char *what, struct err *err)
 {
-	struct trial t = {.agent = agent, .key = key};
+	enum trial_result result = TRIAL_REFUSED;
 	_autofree_ char *text = wire_base64(key->blob.data, key->blob.len);
-	int ret;
 
 	if (!is_usable(key->type)) {
-		note(l, what, "a kind of key that libssh2 cannot use");
+		login_note(l, what, "a kind of key that libssh2 cannot use");
+		return 0;
+	}
+	if (!is_allowed(&l->ssh->config, key->type)) {
+		login_note(l, what, "not among PubkeyAcceptedAlgorithms of ssh_config");
 		return 0;
 	}
 	if (was_refused(l, text)) {
-		note(l, what, "the same key as before");
+		login_note(l, what, "the same key as before");
 		return 0;
 	}
-	make_blob(key, &t.blob);
-	ret = ssh_io_run(l->ssh, "the server to accept a key", trial_step, &t, err);
-	buf_deinit(&t.blob);
-	if (ret < 0)
+	if (trial_run(l->ssh, agent, key, &result, err) < 0)
 		return -1;
-	if (t.rc == 0) {
-		l->done = true;
+	l->done = result == TRIAL_LOGGED_IN;
+	if (l->done) {
+		l->ssh->key = str_printf("%s %s", key->type, text);
 		return 0;
 	}
-	if (ssh_io_lost(l->ssh, t.rc))
-		return ssh_io_closed(l->ssh, err);
-	note(l, what, t.unsigned_ ? "the agent would not sign" : "refused by the server");
+	if (result == TRIAL_UNSIGNED && !agent)
+		return LOGIN_WOULD_DO;
+	login_note(l, what,
+		   result == TRIAL_UNSIGNED ? "the agent would not sign" : "refused by the server");
 	l->refused.name = mem_grow(l->refused.name, l->refused.count + 1, sizeof(char *));
 	l->refused.name[l->refused.count++] = str_take(&text);
 	return 0;
@@ -211,7 +118,7 @@ static int try_agent_keys(struct login *l, struct agent *agent, const struct age
 		_autofree_ char *what = str_printf("agent's key %s", key->comment);
 
 		if (is_of_files(key, &l->ssh->config.identities) == of_files &&
-		    try_key(l, agent, key, what, err) < 0)
+		    login_try_key(l, agent, key, what, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -230,83 +137,15 @@ static int try_agent(struct login *l, struct err *err)
 		return 0;
 	agent = agent_open(l->ssh->loop, c->agent, l->ssh->wait_ms, &why);
 	if (!agent || agent_list(agent, l->ssh->wait_ms, &keys, &why) < 0)
-		note(l, "agent", why.text);
+		login_note(l, "agent", why.text);
 	else if (!keys.count)
-		note(l, "agent", "no keys");
+		login_note(l, "agent", "no keys");
 	else
 		ret = try_agent_keys(l, agent, &keys, true, err);
 	if (ret == 0 && !l->done && !c->identities_only)
 		ret = try_agent_keys(l, agent, &keys, false, err);
 	agent_keys_deinit(&keys);
 	agent_close(agent);
-	return ret;
-}
-
-/* The agent lists its keys in the order in which they were added. */
-static int try_file(struct login *l, struct keyagent *k, const char *file, struct err *err)
-{
-	struct agent_keys keys = {0};
-	struct agent *agent;
-	struct err why = {0};
-	int ret = 0;
-
-	if (keyagent_add(k, file, l->ssh->wait_ms, &why) < 0) {
-		note(l, file, why.text);
-		return why.kind == ERR_INTERRUPTED ? err_set(err, why.kind, "%s", why.text) : 0;
-	}
-	agent = agent_open(l->ssh->loop, keyagent_path(k), l->ssh->wait_ms, &why);
-	if (!agent || agent_list(agent, l->ssh->wait_ms, &keys, &why) < 0)
-		note(l, file, why.text);
-	else if (keys.count == l->file_keys)
-		note(l, file, "the same key as before");
-	for (; l->file_keys < keys.count && ret == 0 && !l->done; l->file_keys++)
-		ret = try_key(l, agent, &keys.key[l->file_keys], file, err);
-	agent_keys_deinit(&keys);
-	agent_close(agent);
-	return ret;
-}
-
-static int try_files_by(struct login *l, struct keyagent *k, struct err *err)
-{
-	const struct ssh_names *files = &l->ssh->config.identities;
-
-	for (size_t i = 0; i < files->count && !l->done; i++)
-		if (access(files->name[i], F_OK) == 0 && try_file(l, k, files->name[i], err) < 0)
-			return -1;
-	return 0;
-}
-
-/* ssh -G names a handful of files, of which most never exist. */
-static bool note_absent(struct login *l)
-{
-	const struct ssh_names *files = &l->ssh->config.identities;
-	struct buf names _cleanup_buf_ = {0};
-
-	for (size_t i = 0; i < files->count; i++) {
-		if (access(files->name[i], F_OK) == 0)
-			return false;
-		buf_printf(&names, "%s%s", i ? ", " : "", files->name[i]);
-	}
-	if (names.len)
-		note(l, names.data, "no such file");
-	return true;
-}
-
-static int try_files(struct login *l, struct err *err)
-{
-	struct keyagent *k;
-	struct err why = {0};
-	int ret;
-
-	if (note_absent(l))
-		return 0;
-	k = keyagent_start(l->ssh->loop, l->ssh->wait_ms, &why);
-	if (!k) {
-		note(l, "key files", why.text);
-		return why.kind == ERR_INTERRUPTED ? err_set(err, why.kind, "%s", why.text) : 0;
-	}
-	ret = try_files_by(l, k, err);
-	keyagent_stop(k);
 	return ret;
 }
 
@@ -371,15 +210,19 @@ static void explain_closed(const struct login *l, struct err *err)
 		lost, l->ssh->config.user, l->tried.len ? l->tried.data : "nothing");
 }
 
-int ssh_auth(struct ssh *ssh, struct err *err)
+int ssh_auth(struct ssh *ssh, const struct ssh_target *target, struct err *err)
 {
-	struct login l = {.ssh = ssh};
+	struct login l = {.ssh = ssh, .target = target};
 	int ret = ask_methods(&l, err);
 
 	if (ret == 0 && !l.done)
+		ret = login_try_kept(&l, err);
+	if (ret == 0 && !l.done)
 		ret = try_agent(&l, err);
 	if (ret == 0 && !l.done)
-		ret = try_files(&l, err);
+		ret = login_try_files(&l, err);
+	for (size_t i = 0; i < ssh->config.useless.count; i++)
+		buf_printf(&l.tried, "%s%s", l.tried.len ? "; " : "", ssh->config.useless.name[i]);
 	if (ret < 0)
 		explain_closed(&l, err);
 	else if (!l.done)

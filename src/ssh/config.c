@@ -1,11 +1,8 @@
 /* `ssh -G host` prints the configuration that ssh(1) would use, one keyword a line, in
  * lower case. It leaves "~" and the %-tokens of identityfile and identityagent as they
- * are (seen with 9.2), so those are expanded here; %-tokens that depend on more than the
- * host, the user and the port are left alone.
- *
- * Not honoured: passwords and all other methods but keys, certificates, ControlMaster,
- * StrictHostKeyChecking (always strict here), ServerAliveInterval (TCP's own keepalive is
- * used), algorithm lists, CheckHostIP, BindAddress. */
+ * are (seen with 9.2), so those are expanded here, and ${NAME} of the environment; %C, a hash of
+ * other tokens, is left alone.
+ * What the keywords mean here is in keyword.c. */
 #include "ssh/config.h"
 
 #include <pwd.h>
@@ -15,28 +12,10 @@
 #include <unistd.h>
 
 #include "base/process.h"
+#include "ssh/keyword.h"
 
 #define CONFIG_TIMEOUT_MS 15000
-#define CONNECT_TIMEOUT_MS 30000
-#define NAMES_MAX 64
-
-static void names_add(struct ssh_names *names, char *name)
-{
-	if (names->count == NAMES_MAX) {
-		free(name);
-		return;
-	}
-	names->name = mem_grow(names->name, names->count + 1, sizeof(*names->name));
-	names->name[names->count++] = name;
-}
-
-static void names_deinit(struct ssh_names *names)
-{
-	for (size_t i = 0; i < names->count; i++)
-		free(names->name[i]);
-	free(names->name);
-	*names = (struct ssh_names){0};
-}
+#define CONNECT_TIMEOUT_MS 10000
 
 /* ssh(1) takes the home directory from the password database, not from $HOME. */
 static const char *home(void)
@@ -44,6 +23,32 @@ static const char *home(void)
 	const struct passwd *pw = getpwuid(getuid());
 
 	return pw ? pw->pw_dir : "/";
+}
+
+/* Of this host; @short_: without its domain. */
+static void add_own_name(struct buf *b, bool short_)
+{
+	char name[256] = "";
+
+	gethostname(name, sizeof(name) - 1);
+	if (short_)
+		name[strcspn(name, ".")] = '\0';
+	buf_printf(b, "%s", name);
+}
+
+/* "${NAME}" at the beginning of @text; how long that is, 0: it is not there. */
+static size_t expand_variable(struct buf *b, const char *text)
+{
+	size_t len = str_starts(text, "${") ? strcspn(text, "}") : 0;
+	_autofree_ char *name = NULL;
+	const char *value;
+
+	if (!len || !text[len])
+		return 0;
+	name = str_printf("%.*s", (int)(len - 2), text + 2);
+	value = getenv(name);
+	buf_printf(b, "%s", value ? value : "");
+	return len + 1;
 }
 
 static void expand_token(struct buf *b, char token, const struct ssh_config *c, const char *host)
@@ -62,6 +67,13 @@ static void expand_token(struct buf *b, char token, const struct ssh_config *c, 
 		break;
 	case 'n':
 		buf_printf(b, "%s", host);
+		break;
+	case 'k':
+		buf_printf(b, "%s", c->key_name ? c->key_name : host);
+		break;
+	case 'L':
+	case 'l':
+		add_own_name(b, token == 'L');
 		break;
 	case 'p':
 		buf_printf(b, "%d", c->port);
@@ -89,92 +101,16 @@ static char *expand(const char *name, const struct ssh_config *c, const char *ho
 		buf_printf(&b, "%s", home());
 		name++;
 	}
-	for (; *name; name++) {
-		if (name[0] == '%' && name[1])
-			expand_token(&b, *++name, c, host);
-		else
+	while (*name) {
+		size_t len = expand_variable(&b, name);
+
+		if (!len && name[0] == '%' && name[1])
+			expand_token(&b, name[1], c, host);
+		else if (!len)
 			buf_add(&b, name, 1);
+		name += len ? len : name[0] == '%' && name[1] ? 2 : 1;
 	}
 	return b.data ? b.data : str_dup("");
-}
-
-static void set(char **to, const char *value)
-{
-	free(*to);
-	*to = str_dup(value);
-}
-
-/* Several file names in one value; one with blanks in it is in double quotes. */
-static void add_files(struct ssh_names *names, char *value)
-{
-	while (*value) {
-		char end = ' ';
-		char *start = value;
-
-		if (*value == '"') {
-			end = '"';
-			start = ++value;
-		}
-		value += strcspn(value, end == '"' ? "\"" : " ");
-		if (*value)
-			*value++ = '\0';
-		if (*start && strcmp(start, "none") != 0)
-			names_add(names, str_dup(start));
-	}
-}
-
-static int refuse_proxy(const char *host, const char *keyword, const char *value, struct err *err)
-{
-	if (strcmp(value, "none") == 0)
-		return 0;
-	return err_set(err, ERR_REFUSED,
-		       "%s: ssh_config asks for %s %s, which vmferry cannot do yet; name a host "
-		       "that is reached directly, or give another ssh_config",
-		       host, keyword, value);
-}
-
-/* `IdentityAgent` has names of its own for "none" and for the environment's. */
-static void set_agent(struct ssh_config *c, const char *value)
-{
-	const char *env = value;
-
-	if (*value == '$')
-		env = getenv(value + 1);
-	else if (strcmp(value, "SSH_AUTH_SOCK") == 0)
-		env = getenv("SSH_AUTH_SOCK");
-	set(&c->agent, env && *env && strcmp(env, "none") != 0 ? env : NULL);
-}
-
-static int take_line(struct ssh_config *c, const char *host, const char *key, char *value,
-		     struct err *err)
-{
-	if (strcmp(key, "hostname") == 0)
-		set(&c->hostname, value);
-	else if (strcmp(key, "hostkeyalias") == 0)
-		set(&c->key_name, strcmp(value, "none") == 0 ? NULL : value);
-	else if (strcmp(key, "user") == 0)
-		set(&c->user, value);
-	else if (strcmp(key, "port") == 0)
-		c->port = atoi(value);
-	else if (strcmp(key, "addressfamily") == 0)
-		c->family = str_eq(value, "inet")    ? AF_INET
-			    : str_eq(value, "inet6") ? AF_INET6
-						     : AF_UNSPEC;
-	else if (strcmp(key, "connecttimeout") == 0 && atoi(value) > 0)
-		c->connect_timeout_ms = (int64_t)atoi(value) * 1000;
-	else if (strcmp(key, "identitiesonly") == 0)
-		c->identities_only = strcmp(value, "yes") == 0;
-	else if (strcmp(key, "identityagent") == 0)
-		set_agent(c, value);
-	else if (strcmp(key, "identityfile") == 0)
-		names_add(&c->identities, str_dup(value));
-	else if (strcmp(key, "userknownhostsfile") == 0)
-		add_files(&c->known_hosts, value);
-	else if (strcmp(key, "globalknownhostsfile") == 0)
-		add_files(&c->global_known_hosts, value);
-	else if (strcmp(key, "proxyjump") == 0 || strcmp(key, "proxycommand") == 0)
-		return refuse_proxy(host, key, value, err);
-	return 0;
 }
 
 static int take_lines(struct ssh_config *c, const char *host, char *text, struct err *err)
@@ -187,7 +123,7 @@ static int take_lines(struct ssh_config *c, const char *host, char *text, struct
 		if (!value)
 			continue;
 		*value++ = '\0';
-		if (take_line(c, host, line, value, err) < 0)
+		if (keyword_take(c, host, line, value, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -243,8 +179,8 @@ static void set_defaults(struct ssh_config *c, const struct ssh_target *t)
 	static const char *const keys[] = {"id_ed25519", "id_ecdsa", "id_rsa"};
 	const struct passwd *pw = getpwuid(getuid());
 
-	set(&c->hostname, t->host);
-	set(&c->user, t->user ? t->user : pw ? pw->pw_name : "root");
+	c->hostname = str_dup(t->host);
+	c->user = str_dup(t->user ? t->user : pw ? pw->pw_name : "root");
 	c->port = t->port ? t->port : 22;
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		names_add(&c->identities, str_printf("~/.ssh/%s", keys[i]));
@@ -291,8 +227,12 @@ int ssh_config_read(struct ssh_config *c, struct loop *loop, const struct ssh_ta
 	struct process_output output = {0};
 	int ret = 0;
 
-	*c = (struct ssh_config){.family = AF_UNSPEC, .connect_timeout_ms = CONNECT_TIMEOUT_MS};
-	set_agent(c, "SSH_AUTH_SOCK");
+	*c = (struct ssh_config){.family = AF_UNSPEC,
+				 .tcp_keepalive = true,
+				 .silence_ms = target->silence_ms,
+				 .alive_count_max = 3,
+				 .connect_timeout_ms = CONNECT_TIMEOUT_MS};
+	keyword_set_agent(c, "SSH_AUTH_SOCK");
 	if (!program_exists("ssh")) {
 		set_defaults(c, target);
 	} else {
@@ -317,8 +257,18 @@ void ssh_config_deinit(struct ssh_config *c)
 	free(c->key_name);
 	free(c->user);
 	free(c->agent);
+	free(c->proxy_command);
+	free(c->proxy_jump);
 	names_deinit(&c->identities);
 	names_deinit(&c->known_hosts);
 	names_deinit(&c->global_known_hosts);
+	names_deinit(&c->useless);
+	free(c->bind_address);
+	free(c->not_strict);
+	free(c->host_key_algorithms);
+	free(c->kex_algorithms);
+	free(c->ciphers);
+	free(c->macs);
+	free(c->key_algorithms);
 	*c = (struct ssh_config){0};
 }

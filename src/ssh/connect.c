@@ -3,8 +3,9 @@
  * Names are looked up by getent(1), which asks what getaddrinfo(3) asks: getaddrinfo
  * itself blocks for as long as the resolver likes, and the loop would stand still.
  *
- * A peer that vanished is found out by TCP's own keepalive, which costs nothing here;
- * QMP over a connection that is dead must not look alive for hours. */
+ * A peer that vanished is found out by TCP's own keepalive within 15 s, which costs nothing here;
+ * QMP over a connection that is dead must not look alive for hours. Who says TCPKeepAlive no wants
+ * to live through that, so there neither question nor deadline is set. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -18,10 +19,11 @@
 #include "ssh/internal.h"
 
 #define ADDRESSES_MAX 16
-#define KEEPALIVE_IDLE_S 15
+#define BETWEEN_ATTEMPTS_MS 1000
+#define KEEPALIVE_IDLE_S 5
 #define KEEPALIVE_EVERY_S 5
-#define KEEPALIVE_COUNT 6
-#define DEAD_AFTER_MS 45000
+#define KEEPALIVE_COUNT 3
+#define DEAD_AFTER_MS 15000
 
 struct address {
 	struct sockaddr_storage sa;
@@ -139,8 +141,26 @@ static int wait_connected(struct loop *loop, int fd, int64_t timeout_ms, int *er
 	return ret;
 }
 
-static int try_address(struct loop *loop, const struct address *to, int64_t timeout_ms, int *result,
-		       struct err *err)
+/* BindAddress: an address of ours, of the family of @fd, or of the other, which is an error. */
+static int bind_to(int fd, int family, const char *address, struct err *err)
+{
+	struct addrinfo hints = {
+		.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+	struct addrinfo *found = NULL;
+	int ret = 0;
+
+	if (getaddrinfo(address, NULL, &hints, &found) != 0)
+		return err_set(err, ERR_REFUSED,
+			       "BindAddress %s of ssh_config is no numeric address of its kind",
+			       address);
+	if (bind(fd, found->ai_addr, found->ai_addrlen) < 0)
+		ret = err_errno(err, errno, "BindAddress %s", address);
+	freeaddrinfo(found);
+	return ret;
+}
+
+static int try_address(struct loop *loop, const struct address *to, const char *bind_address,
+		       int64_t timeout_ms, int *result, struct err *err)
 {
 	int fd = socket(to->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int errnum = 0;
@@ -148,7 +168,9 @@ static int try_address(struct loop *loop, const struct address *to, int64_t time
 
 	if (fd < 0)
 		return err_errno(err, errno, "socket");
-	if (connect(fd, (const struct sockaddr *)&to->sa, to->len) < 0) {
+	if (bind_address)
+		ret = bind_to(fd, to->sa.ss_family, bind_address, err);
+	if (ret == 0 && connect(fd, (const struct sockaddr *)&to->sa, to->len) < 0) {
 		errnum = errno;
 		if (errnum == EINPROGRESS)
 			ret = wait_connected(loop, fd, timeout_ms, &errnum, err);
@@ -162,39 +184,77 @@ static int try_address(struct loop *loop, const struct address *to, int64_t time
 	return ret;
 }
 
-static void set_options(int fd)
+static void set_keepalive(int fd, int64_t silence_ms)
 {
 	const int on = 1, idle = KEEPALIVE_IDLE_S, every = KEEPALIVE_EVERY_S;
 	const int count = KEEPALIVE_COUNT;
-	const unsigned dead = DEAD_AFTER_MS;
+	const unsigned dead = (unsigned)(silence_ms > DEAD_AFTER_MS ? silence_ms : DEAD_AFTER_MS);
 
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every, sizeof(every));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+/* One attempt: each address in turn, the time being shared among them and the @later ones. */
+static int try_addresses(struct loop *loop, const struct addresses *a,
+			 const struct ssh_config *config, int64_t until_ms, size_t later, int *fd,
+			 struct err *err)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		int64_t left_ms = until_ms - loop_now_ms();
+
+		if (try_address(loop, &a->address[i], config->bind_address,
+				left_ms / (int64_t)(later + a->count - i), fd, err) == 0)
+			return 0;
+		err_wrap(err, "connect to %s port %d", a->address[i].text, config->port);
+		if (err->kind == ERR_INTERRUPTED)
+			return -1;
+	}
+	return -1;
+}
+
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+/* As ssh(1): a second between two attempts. False: a signal came, or the time is over. */
+static bool pause_for_next(struct loop *loop, int64_t until_ms)
+{
+	int64_t next_ms = loop_now_ms() + BETWEEN_ATTEMPTS_MS;
+
+	return next_ms < until_ms && loop_wait(loop, never, NULL, next_ms) == LOOP_TIMEOUT;
+}
+
+static int attempt(struct loop *loop, const struct addresses *a, const struct ssh_config *config,
+		   int64_t until_ms, int *fd, struct err *err)
+{
+	for (int left = config->attempts > 1 ? config->attempts - 1 : 0;; left--) {
+		if (try_addresses(loop, a, config, until_ms, (size_t)left * a->count, fd, err) == 0)
+			return 0;
+		if (!left || err->kind == ERR_INTERRUPTED || err->kind == ERR_REFUSED ||
+		    !pause_for_next(loop, until_ms))
+			return -1;
+	}
 }
 
 int ssh_connect(struct loop *loop, const char *host, const struct ssh_config *config,
 		int64_t until_ms, struct err *err)
 {
 	struct addresses a = {0};
+	struct err why = {0};
+	const int on = 1;
 	int fd = -1;
 
 	if (look_up(loop, host, config, until_ms, &a, err) < 0)
 		return -1;
-	for (size_t i = 0; i < a.count; i++) {
-		int64_t left_ms = until_ms - loop_now_ms();
-
-		if (try_address(loop, &a.address[i], left_ms / (int64_t)(a.count - i), &fd, err) ==
-		    0) {
-			set_options(fd);
-			return fd;
-		}
-		err_wrap(err, "%s: connect to %s port %d", host, a.address[i].text, config->port);
-		if (err && err->kind == ERR_INTERRUPTED)
-			break;
-	}
-	return -1;
+	if (attempt(loop, &a, config, until_ms, &fd, &why) < 0)
+		return err_set(err, why.kind, "%s: %s", host, why.text);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (config->tcp_keepalive)
+		set_keepalive(fd, config->silence_ms);
+	return fd;
 }

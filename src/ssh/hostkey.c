@@ -88,6 +88,14 @@ static bool supported(const char *algorithm, const char **algorithms, int count)
 	return false;
 }
 
+/* By HostKeyAlgorithms. */
+static bool allowed(const struct ssh *ssh, const char *algorithm)
+{
+	const char *list = ssh->config.host_key_algorithms;
+
+	return !list || names_in_list(list, algorithm);
+}
+
 static bool is_known(const struct knownhosts *known, const char *type)
 {
 	for (int i = 0; i < known->type_count; i++)
@@ -97,8 +105,8 @@ static bool is_known(const struct knownhosts *known, const char *type)
 }
 
 /* Adds to the list the algorithms of the kinds that are @known, or of those that are not. */
-static void add_algorithms(struct buf *list, const struct knownhosts *known, bool of_known,
-			   const char **algorithms, int count)
+static void add_algorithms(const struct ssh *ssh, struct buf *list, const struct knownhosts *known,
+			   bool of_known, const char **algorithms, int count)
 {
 	for (size_t i = 0; i < KINDS; i++) {
 		if (is_known(known, kinds[i].type) != of_known)
@@ -106,7 +114,7 @@ static void add_algorithms(struct buf *list, const struct knownhosts *known, boo
 		for (size_t j = 0; j < 2; j++) {
 			const char *a = kinds[i].algorithm[j];
 
-			if (a && supported(a, algorithms, count))
+			if (a && supported(a, algorithms, count) && allowed(ssh, a))
 				buf_printf(list, "%s%s", list->len ? "," : "", a);
 		}
 	}
@@ -125,13 +133,17 @@ int ssh_hostkey_prefer(struct ssh *ssh, struct err *err)
 	int ret = find(ssh, NULL, NULL, &known, err);
 
 	if (ret == 0 && count > 0) {
-		add_algorithms(&list, &known, true, algorithms, count);
-		add_algorithms(&list, &known, false, algorithms, count);
+		add_algorithms(ssh, &list, &known, true, algorithms, count);
+		add_algorithms(ssh, &list, &known, false, algorithms, count);
 		if (!list.len || libssh2_session_method_pref(ssh->session, LIBSSH2_METHOD_HOSTKEY,
 							     list.data) != 0)
-			ret = err_set(err, ERR_FAILED,
-				      "%s: libssh2 %s supports no safe kind of host key", ssh->host,
-				      libssh2_version(0));
+			ret = err_set(err, ERR_REFUSED,
+				      "%s: libssh2 %s supports no safe kind of host key that "
+				      "HostKeyAlgorithms of ssh_config allows (%s)",
+				      ssh->host, libssh2_version(0),
+				      ssh->config.host_key_algorithms
+					      ? ssh->config.host_key_algorithms
+					      : "all");
 	}
 	if (algorithms)
 		libssh2_free(ssh->session, algorithms);
@@ -177,10 +189,19 @@ static int refuse_unknown(struct ssh *ssh, const struct knownhosts *known, const
 				 "agree on none of that kind",
 				 label_of(known->types[0]), libssh2_version(0));
 	else if (known->authority)
-		why = str_dup("; a @cert-authority for it is there, but vmferry checks no host "
-			      "certificates");
+		why = str_dup("; a @cert-authority for it is there, but libssh2 cannot check "
+			      "certificates of hosts: the host's own key has to be there as well");
+	else if (ssh->config.not_strict)
+		why = str_printf("; StrictHostKeyChecking %s of ssh_config does not count here, as "
+				 "a guest goes to whoever answers",
+				 ssh->config.not_strict);
 	else
 		why = str_dup("");
+	if (ssh->proxy)
+		return err_set(err, ERR_REFUSED,
+			       "%s: its host key is not in %s (%s)%s; compare the fingerprint with "
+			       "the host's own and connect once with ssh",
+			       ssh->host, file, print, why);
 	return err_set(err, ERR_REFUSED,
 		       "%s: its host key is not in %s (%s)%s; compare the fingerprint with the "
 		       "host's own and add it: ssh-keyscan -t %s -p %d %s >> %s, or connect once "

@@ -8,8 +8,10 @@
 #include <stdint.h>
 
 #include "ssh/config.h"
+#include "ssh/proxy.h"
 #include "ssh/ssh.h"
 
+struct bridge;
 struct ssh_stream;
 struct ssh_zombie;
 
@@ -17,7 +19,11 @@ struct ssh {
 	struct loop *loop;
 	char *host;               /* as the user named it, for the words */
 	struct ssh_config config; /* what that name stands for */
-	char peer[64];            /* numeric address of the other end */
+	char peer[64];            /* numeric address of the other end; "": not known */
+	struct proxy *proxy;      /* NULL: a TCP connection of our own */
+	struct ssh *login;        /* root.c: the session that this one is inside of, or NULL */
+	struct bridge *bridge;    /* to its channel */
+	char *key;                /* that has logged in: "ssh-ed25519 AAAA..." */
 	LIBSSH2_SESSION *session;
 	LIBSSH2_SFTP *sftp; /* NULL until a file is asked for */
 	int64_t wait_ms;    /* for one answer of the server */
@@ -31,8 +37,11 @@ struct ssh {
 	struct buf outbox;     /* encrypted, not yet taken by the kernel */
 	size_t budget;         /* bytes that may be read before others have their turn */
 	bool closed;           /* nothing goes in or out any more, for the reason */
+	bool heard;            /* something came since the last look of keepalive.c */
 	bool freeing;          /* nobody waits for an answer any more */
 	char reason[256];
+	int unanswered; /* questions of keepalive.c */
+	struct loop_timer *alive_timer;
 	int kick_fd; /* eventfd: serve all streams in the next round of the loop */
 	struct loop_fd *kick_watch;
 	int running; /* requests under way in ssh_io_run */
@@ -61,6 +70,9 @@ int ssh_io_wait(struct ssh *ssh, const char *what, int64_t timeout_ms,
  * session, so one that was begun has to be finished, or its kind cannot be used again. */
 int ssh_io_run(struct ssh *ssh, const char *what, bool (*step)(struct ssh *ssh, void *arg),
 	       void *arg, struct err *err);
+
+/* The connection is lost for @reason, seen elsewhere. */
+void ssh_io_give_up(struct ssh *ssh, const char *reason);
 
 /* All streams are called in the next round of the loop. */
 void ssh_io_kick(struct ssh *ssh);
@@ -116,12 +128,21 @@ LIBSSH2_CHANNEL *ssh_stream_channel(const struct ssh *ssh);
 int ssh_connect(struct loop *loop, const char *host, const struct ssh_config *config,
 		int64_t until_ms, struct err *err);
 
+/* algorithms.c: of those that ssh_config allows; before the handshake. */
+int ssh_algorithms_prefer(struct ssh *ssh, struct err *err);
+
 /* hostkey.c: asks for the kinds of host key that are known; to be called before the
  * handshake. Then refuses the key that is not. */
 int ssh_hostkey_prefer(struct ssh *ssh, struct err *err);
 int ssh_hostkey_check(struct ssh *ssh, struct err *err);
 
+/* root.c: starts sshd as root in @ssh->login, and gives the descriptor to it. */
+int ssh_root_start(struct ssh *ssh, int *fd, struct err *err);
+
+/* keepalive.c: from now on. */
+void ssh_keepalive_start(struct ssh *ssh);
+
 /* auth.c */
-int ssh_auth(struct ssh *ssh, struct err *err);
+int ssh_auth(struct ssh *ssh, const struct ssh_target *target, struct err *err);
 
 #endif

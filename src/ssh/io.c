@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ssh/bridge.h"
 #include "ssh/internal.h"
 
 /* Between two rounds of the loop, so that a fast peer delays no other connection, and
@@ -67,12 +68,27 @@ static void lost(struct ssh *ssh, const char *reason)
 	ssh_io_kick(ssh);
 }
 
+void ssh_io_give_up(struct ssh *ssh, const char *reason)
+{
+	lost(ssh, reason);
+}
+
 /* For poll(2)'s "hung up", which cannot be switched off: what is left is read without. */
 static void hang_up(struct ssh *ssh)
 {
 	loop_fd_del(ssh->watch);
 	ssh->watch = NULL;
 	ssh_io_kick(ssh);
+}
+
+/* Why there is nothing any more: what carries it mostly knows better than the socket. */
+static void lost_below(struct ssh *ssh, const char *reason)
+{
+	if (ssh->proxy)
+		reason = "its ProxyCommand or ProxyJump ended";
+	else if (ssh->bridge && bridge_reason(ssh->bridge))
+		reason = bridge_reason(ssh->bridge);
+	lost(ssh, reason);
 }
 
 static LIBSSH2_RECV_FUNC(on_recv)
@@ -92,15 +108,17 @@ static LIBSSH2_RECV_FUNC(on_recv)
 	n = recv(socket, buffer, length < ssh->budget ? length : ssh->budget, 0);
 	if (n > 0) {
 		ssh->budget -= (size_t)n;
+		ssh->heard = true;
 		ssh_io_kick(ssh);
 		return n;
 	}
 	if (n == 0)
-		lost(ssh, "the server closed it");
+		lost(ssh,
+		     ssh->proxy ? "its ProxyCommand or ProxyJump ended" : "the server closed it");
 	else if (errno == EAGAIN || errno == EINTR)
 		arm(ssh, true);
 	else
-		lost(ssh, strerror(errno));
+		lost_below(ssh, strerror(errno));
 	return -EAGAIN;
 }
 
@@ -115,7 +133,7 @@ static void flush_outbox(struct ssh *ssh)
 		else if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		else
-			lost(ssh, strerror(errno));
+			lost_below(ssh, strerror(errno));
 	}
 	watch_events(ssh);
 }
@@ -217,6 +235,7 @@ void ssh_io_stop(struct ssh *ssh)
 	ssh_channel_deinit(ssh);
 	if (ssh->session)
 		libssh2_session_free(ssh->session);
+	loop_timer_del(ssh->alive_timer);
 	loop_fd_del(ssh->kick_watch);
 	if (ssh->kick_fd >= 0)
 		close(ssh->kick_fd);

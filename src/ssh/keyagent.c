@@ -3,9 +3,9 @@
  *
  * It is run as `ssh-agent cat /proc/self/environ -`: the agent makes its own private
  * directory and socket and ends when its command has ended. The command writes where they
- * are (SSH_AUTH_SOCK and SSH_AGENT_PID are in its environment, and nothing else but PATH),
- * then waits for the end of its input - which also comes when vmferry is killed: so nothing
- * is left behind in any case (in that one, ssh-agent takes up to 10 s to see it). */
+ * are (SSH_AUTH_SOCK and SSH_AGENT_PID are in its environment, and nothing else but PATH and
+ * TMPDIR), then waits for the end of its input - which also comes when vmferry is killed: so
+ * nothing is left behind in any case (in that one, ssh-agent takes up to 10 s to see it). */
 #include "ssh/keyagent.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,9 +77,10 @@ static void on_output(void *arg, short revents)
 static int spawn(struct keyagent *k, int in, int out)
 {
 	const char *const argv[] = {"ssh-agent", "cat", "/proc/self/environ", "-", NULL};
-	const char *path = getenv("PATH");
+	const char *path = getenv("PATH"), *tmp = getenv("TMPDIR");
 	_autofree_ char *path_var = str_printf("PATH=%s", path ? path : "/usr/bin:/bin");
-	char *const env[] = {path_var, NULL};
+	_autofree_ char *tmp_var = tmp ? str_printf("TMPDIR=%s", tmp) : NULL;
+	char *const env[] = {path_var, tmp_var, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, dfl;
@@ -176,38 +178,91 @@ const char *keyagent_path(const struct keyagent *k)
 	return k->path;
 }
 
-/* ssh-add asks for a passphrase by a program that always fails: nobody may be there, and
- * those who are have an agent. Its words go over several lines, the last are the point. */
-int keyagent_add(struct keyagent *k, const char *file, int64_t timeout_ms, struct err *err)
+/* How ssh-add, which reads a passphrase from a terminal or from a program that it starts, gets
+ * ours: that program is a script in memory that copies what is in a pipe. Both are descriptors
+ * that it inherits, so the passphrase is in no argument, environment or file. */
+struct answer {
+	int script, pipe; /* -1: there is none */
+};
+
+static void answer_close(struct answer *a)
+{
+	if (a->script >= 0)
+		close(a->script);
+	if (a->pipe >= 0)
+		close(a->pipe);
+	*a = (struct answer){-1, -1};
+}
+
+static int fill_pipe(struct answer *a, const char *passphrase, struct err *err)
+{
+	size_t len = strlen(passphrase);
+	int ends[2];
+	ssize_t n;
+
+	if (pipe2(ends, O_NONBLOCK) < 0)
+		return err_errno(err, errno, "pipe");
+	n = write(ends[1], passphrase, len);
+	close(ends[1]);
+	a->pipe = ends[0];
+	return n == (ssize_t)len ? 0 : err_set(err, ERR_FAILED, "the passphrase is too long");
+}
+
+static int answer_open(struct answer *a, const char *passphrase, struct err *err)
+{
+	_autofree_ char *script = NULL;
+	size_t len;
+
+	if (fill_pipe(a, passphrase, err) < 0)
+		return -1;
+	a->script = memfd_create("askpass", 0);
+	script = str_printf("#!/bin/sh\nexec cat /proc/self/fd/%d\n", a->pipe);
+	len = strlen(script);
+	if (a->script < 0 || write(a->script, script, len) != (ssize_t)len)
+		return err_errno(err, errno, "memfd");
+	return 0;
+}
+
+/* Its words go over several lines, the last are the point. */
+static int take_refusal(const struct process_output *output, struct err *err)
+{
+	const char *words = output->err.len ? output->err.data : "";
+
+	if (strstr(words, "UNPROTECTED"))
+		return err_set(err, ERR_FAILED, "its permissions are too open (chmod 600)");
+	if (*words && !strstr(words, "passphrase"))
+		return err_set(err, ERR_FAILED, "%s", words);
+	return KEYAGENT_LOCKED;
+}
+
+static int run_ssh_add(struct keyagent *k, const char *file, const struct answer *a,
+		       int64_t timeout_ms, struct err *err)
 {
 	_autofree_ char *socket = str_printf("SSH_AUTH_SOCK=%s", k->path);
-	const char *const argv[] = {"env",
-				    socket,
-				    "DISPLAY=none",
-				    "SSH_ASKPASS_REQUIRE=force",
-				    "SSH_ASKPASS=/bin/false",
-				    "ssh-add",
-				    "-q",
-				    "-t",
-				    "60",
-				    "--",
-				    file,
-				    NULL};
+	_autofree_ char *askpass = a->script < 0
+					   ? str_dup("SSH_ASKPASS=/bin/false")
+					   : str_printf("SSH_ASKPASS=/proc/self/fd/%d", a->script);
+	const char *const argv[] = {
+		"env",     socket, "DISPLAY=none", "SSH_ASKPASS_REQUIRE=force", askpass,
+		"ssh-add", "-q",   "-t",           a->pipe < 0 ? "60" : "0",    "--",
+		file,      NULL};
 	struct process_output output;
 	int ret = process_run(k->loop, argv, timeout_ms, &output, err);
 
-	if (ret == 0 && output.status != 0) {
-		const char *words = output.err.len ? output.err.data : "";
-
-		if (strstr(words, "UNPROTECTED"))
-			err_set(err, ERR_FAILED, "its permissions are too open (chmod 600)");
-		else if (*words && !strstr(words, "passphrase"))
-			err_set(err, ERR_FAILED, "%s", words);
-		else
-			err_set(err, ERR_FAILED,
-				"needs a passphrase: add it to the agent (ssh-add %s)", file);
-		ret = -1;
-	}
+	if (ret == 0 && output.status != 0)
+		ret = take_refusal(&output, err);
 	process_output_deinit(&output);
+	return ret;
+}
+
+int keyagent_add(struct keyagent *k, const char *file, const char *passphrase, int64_t timeout_ms,
+		 struct err *err)
+{
+	struct answer a = {-1, -1};
+	int ret = passphrase ? answer_open(&a, passphrase, err) : 0;
+
+	if (ret == 0)
+		ret = run_ssh_add(k, file, &a, timeout_ms, err);
+	answer_close(&a);
 	return ret;
 }

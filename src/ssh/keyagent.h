@@ -18,7 +18,15 @@ void keyagent_stop(struct keyagent *k);
 /* Its socket, as long as @k. */
 const char *keyagent_path(const struct keyagent *k);
 
-/* Adds the key of @file for a minute. @err says in a few words what is wrong with it. */
-int keyagent_add(struct keyagent *k, const char *file, int64_t timeout_ms, struct err *err);
+/* Of keyagent_add; and -1. */
+enum keyagent_result {
+	KEYAGENT_ADDED,
+	KEYAGENT_LOCKED, /* it wants a passphrase, another one than was given */
+};
+
+/* Adds the key of @file for a minute; with a passphrase, for as long as the agent lives.
+ * @passphrase NULL: nobody is asked. @err says in a few words what is wrong with the file. */
+int keyagent_add(struct keyagent *k, const char *file, const char *passphrase, int64_t timeout_ms,
+		 struct err *err);
 
 #endif

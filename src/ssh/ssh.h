@@ -20,6 +20,7 @@
 #include "base/stream.h"
 
 struct ssh;
+struct ssh_keys;
 
 /* What the user asked for; NULL and 0 mean "what ssh(1) would do", which is asked of
  * `ssh -G` (ssh_config(5)). The strings stay the caller's. */
@@ -32,6 +33,19 @@ struct ssh_target {
 	const char *known_hosts; /* --known-hosts FILE: then only this file */
 	int64_t connect_timeout_ms;
 	int64_t answer_timeout_ms; /* for each single request afterwards */
+	int64_t silence_ms;        /* a network that is silent for so long ends it; at least 15 s */
+	/* Asks the user for a secret, waiting in @loop: 0 with the answer in @secret, which has
+	 * room for @size bytes with the NUL; -1 with @err. NULL: nobody is to be asked. */
+	int (*ask)(struct loop *loop, const char *prompt, char *secret, size_t size,
+		   struct err *err);
+	bool sudo; /* a login that is not root becomes it by sudo, which asks nothing */
+	/* Keeps the keys that were asked for, so that connecting again needs no asking; NULL: they
+	 * are forgotten once logged in. */
+	struct ssh_keys *keys;
+	/* A line that a ProxyCommand, or the ssh of a ProxyJump, wrote to stderr, "HOST: " before
+	 * it; from the loop. NULL: nobody wants to know. */
+	void (*said)(void *arg, const char *line);
+	void *said_arg;
 };
 
 /* Connects, checks the host's key against known_hosts, authenticates (agent, then
@@ -39,12 +53,17 @@ struct ssh_target {
  * StrictHostKeyChecking says. NULL with @err, whose text names the host and the way out. */
 struct ssh *ssh_open(struct loop *loop, const struct ssh_target *target, struct err *err);
 
+/* For ssh_target; freed after the sessions that use it. NULL is accepted. */
+struct ssh_keys *ssh_keys_new(void);
+void ssh_keys_free(struct ssh_keys *keys);
+
 /* Says goodbye if that is possible at once, frees. Streams of the session must have
  * been closed before. NULL is accepted. */
 void ssh_close(struct ssh *ssh);
 
 /* The numeric address that the session's TCP connection reached (IPv6 without
- * brackets). Valid as long as @ssh. */
+ * brackets). Valid as long as @ssh. NULL behind a ProxyCommand or ProxyJump: there it is not
+ * known. */
 const char *ssh_peer_address(const struct ssh *ssh);
 
 /* A stream to a listening Unix socket of the other host: a channel of type

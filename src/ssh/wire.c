@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define BASE64_MAX (16u << 10)
+
 void wire_add_u32(struct buf *b, uint32_t n)
 {
 	const unsigned char bytes[4] = {(unsigned char)(n >> 24), (unsigned char)(n >> 16),
@@ -60,6 +62,39 @@ char *wire_base64(const void *data, size_t len)
 		buf_add(&b, out, 4);
 	}
 	return b.data ? b.data : str_dup("");
+}
+
+static int digit_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool wire_from_base64(const char *text, struct buf *data)
+{
+	size_t len = strcspn(text, "=");
+	uint32_t bits = 0;
+
+	if (!len || strlen(text) > BASE64_MAX || len % 4 == 1)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		int value = digit_value(text[i]);
+
+		if (value < 0)
+			return false;
+		bits = bits << 6 | (uint32_t)value;
+		if (i % 4) {
+			const char byte = (char)(bits >> (6 - 2 * (i % 4)));
+
+			buf_add(data, &byte, 1);
+		}
+	}
+	return true;
 }
 
 char *wire_key_type(const void *key, size_t len)

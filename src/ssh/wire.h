@@ -23,6 +23,9 @@ bool wire_string(struct wire *w, struct wire *string); /* points into what is re
 /* Base64 of RFC 4648 with padding. Caller frees. */
 char *wire_base64(const void *data, size_t len);
 
+/* The opposite, for at most 16 KiB of text. False when @text is not that, or empty. */
+bool wire_from_base64(const char *text, struct buf *data);
+
 /* The type of a public key, its first string: "ssh-ed25519". NULL when it is no text of at
  * most 63 characters. Caller frees. */
 char *wire_key_type(const void *key, size_t len);

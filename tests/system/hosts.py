@@ -168,6 +168,18 @@ class Host:
         self.popen([sys.executable, "-c", TAKE_PORTS, self.ipv4, *ports])
         wait_until(lambda: set(ports) <= self.listening(), f"{self.name}: ports are taken")
 
+    def add_login(self, name, sudoers=""):
+        """A login that is not root and takes the same keys; what it may do by sudo.
+        Root has no password any more, not even one that cannot be."""
+        number = 54321
+        passwd = pathlib.Path("/etc/passwd").read_text()
+        self._write("passwd", f"{passwd}{name}:x:{number}:{number}::{HOME}:/bin/sh\n")
+        self._write("shadow", f"root:!:19000::::::\n{name}:*:19000::::::\nsshd:!:19000::::::\n")
+        self._write("sudoers", f"{name} {sudoers}\n" if sudoers else "")
+        os.chmod(self.outside(f"{ETC}/sudoers"), 0o440)
+        for file in ("passwd", "sudoers"):
+            self.run(["mount", "--bind", f"{ETC}/{file}", f"/etc/{file}"])
+
     # ---- what is there
 
     def processes(self):

@@ -51,6 +51,7 @@ static const struct record sample = {
 	.data_address = S("fe80::1%eth0"),
 	.clone = true,
 	.fast = true,
+	.sudo = true,
 	.incremental = true,
 	.keep_source = true,
 	.bandwidth = 1ull << 50,
@@ -148,6 +149,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	TEXT(data_address);
 	VALUE(clone);
 	VALUE(fast);
+	VALUE(sudo);
 	VALUE(incremental);
 	VALUE(keep_source);
 	VALUE(bandwidth);

@@ -125,13 +125,6 @@ START_TEST(server_never_speaks)
 }
 END_TEST
 
-START_TEST(proxy_is_refused)
-{
-	server_shell(&server, "sed -i '1aProxyJump gateway' $DIR/ssh_config");
-	GOOD_REFUSED("good", "proxyjump gateway", "directly");
-}
-END_TEST
-
 START_TEST(bad_ssh_config_is_told)
 {
 	server_shell(&server, "echo Nonsense yes >> $DIR/ssh_config");
@@ -276,7 +269,7 @@ START_TEST(agent_key)
 	_autofree_ char *file = str_printf("%s/user", server.dir);
 
 	ck_assert_msg(k != NULL, "%s", err.text);
-	ck_assert_int_eq(keyagent_add(k, file, 10000, &err), 0);
+	ck_assert_int_eq(keyagent_add(k, file, NULL, 10000, &err), 0);
 	setenv("SSH_AUTH_SOCK", keyagent_path(k), 1);
 	server_shell(&server, "cd $DIR && rm user && sed -i /IdentityAgent/d ssh_config");
 	assert_opens();
@@ -291,7 +284,7 @@ START_TEST(agent_key_of_no_file)
 	_autofree_ char *file = str_printf("%s/user", server.dir);
 
 	ck_assert_msg(k != NULL, "%s", err.text);
-	ck_assert_int_eq(keyagent_add(k, file, 10000, &err), 0);
+	ck_assert_int_eq(keyagent_add(k, file, NULL, 10000, &err), 0);
 	setenv("SSH_AUTH_SOCK", keyagent_path(k), 1);
 	server_shell(&server,
 		     "cd $DIR && rm user user.pub && sed -i /IdentityAgent/d ssh_config && "
@@ -316,11 +309,12 @@ END_TEST
 
 START_TEST(nothing_is_left_behind)
 {
+	_autofree_ char *tmp = str_printf("%s/tmp", server.dir);
+
 	server_shell(&server, "mkdir $DIR/tmp");
-	server_shell(&server, "ls /tmp | grep -c '^ssh-' > $DIR/before || true");
+	setenv("TMPDIR", tmp, 1);
 	assert_opens();
-	server_shell(&server, "ls /tmp | grep -c '^ssh-' > $DIR/after || true; "
-			      "cmp $DIR/before $DIR/after");
+	server_shell(&server, "rmdir $DIR/tmp"); /* which was in use, and is empty */
 }
 END_TEST
 
@@ -332,7 +326,6 @@ int main(void)
 				      no_such_name,
 				      nobody_listens,
 				      server_never_speaks,
-				      proxy_is_refused,
 				      bad_ssh_config_is_told,
 				      unknown_host_key,
 				      changed_host_key,
