@@ -267,7 +267,7 @@ void link_end(struct migration *m)
 
 void link_hang_up(struct migration *m)
 {
-	if (qmp_can(&m->src.caps, QMP_YANK))
+	if (m->src.qmp && qmp_can(&m->src.caps, QMP_YANK))
 		yank(m);
 	link_end(m);
 }
