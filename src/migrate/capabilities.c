@@ -1,6 +1,9 @@
 /* The migration capabilities and parameters that a move needs, set and taken back. Only
  * what was off before is taken back. */
+#include <stdio.h>
+
 #include "migrate/handover.h"
+#include "migrate/keys.h"
 #include "migrate/step_functions.h"
 
 static const struct {
@@ -125,8 +128,11 @@ int undo_hold(struct migration *m, int64_t timeout_ms, struct err *err)
  * limit back: see relax_downtime(). */
 #define FIRST_DOWNTIME_LIMIT_MS 50
 
+/* QEMU wants a name for TLS over a connection that it was given (seen on 5.2), but without
+ * certificates it says nothing. */
 static int set_parameters(struct migration *m, struct err *err)
 {
+	const char *name = keys_certificate_name(m);
 	struct qmp_parameters wanted_now = m->src_parameters;
 
 	wanted_now.max_bandwidth = m->opt->bandwidth ? m->opt->bandwidth : UNLIMITED;
@@ -134,7 +140,12 @@ static int set_parameters(struct migration *m, struct err *err)
 		wanted_now.downtime_limit_ms = m->opt->downtime_limit_ms;
 	else if (wanted_now.downtime_limit_ms > FIRST_DOWNTIME_LIMIT_MS)
 		wanted_now.downtime_limit_ms = FIRST_DOWNTIME_LIMIT_MS;
-	return qmp_parameters_set(m->src.qmp, &wanted_now, err);
+	if (keys_object(m)) {
+		snprintf(wanted_now.tls, sizeof(wanted_now.tls), "%s", keys_object(m));
+		snprintf(wanted_now.tls_name, sizeof(wanted_now.tls_name), "%s",
+			 name ? name : "vmferry");
+	}
+	return qmp_parameters_set(m->src.qmp, &wanted_now, keys_object(m), err);
 }
 
 /* By hand: who has stopped the guest, for confirm to see. */
@@ -179,7 +190,8 @@ int step_settings(struct migration *m, int64_t timeout_ms, struct err *err)
 int undo_settings(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	if (m->parameters_set && qmp_parameters_set(m->src.qmp, &m->src_parameters, err) < 0)
+	if (m->parameters_set &&
+	    qmp_parameters_set(m->src.qmp, &m->src_parameters, keys_object(m), err) < 0)
 		return -1;
 	m->parameters_set = false;
 	if (take_back(m, false, err) < 0)

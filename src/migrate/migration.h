@@ -50,6 +50,13 @@ struct listening {
 	int ram_port;
 };
 
+/* See keys.c. */
+struct keys {
+	char object[64]; /* its name, in both QEMUs */
+	bool src_added, dst_added;
+	char *src_directory, *dst_directory; /* where the key is or may be; NULL: nowhere */
+};
+
 struct migration {
 	struct loop *loop;
 	const struct options *opt;
@@ -89,6 +96,7 @@ struct migration {
 	char id[33];                 /* of this migration, 32 hex digits */
 	char *address;               /* behind listening.address, when it is not opt's or host's */
 	struct listening listening;
+	struct keys keys;
 	struct loop_timer *quickack;     /* while the mirrors run to an old NBD server, else NULL */
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 

@@ -1,5 +1,6 @@
 /* The data path of the disks: the NBD server and exports on the destination, the nodes
  * that reach them in the source's QEMU. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -7,6 +8,7 @@
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/keys.h"
 #include "migrate/nbd.h"
 #include "migrate/step_functions.h"
 
@@ -28,7 +30,8 @@ int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 	(void)timeout_ms;
 	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
 		m->nbd_started = true; /* also when its answer is lost */
-		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, err) == 0) {
+		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, keys_object(m), err) ==
+		    0) {
 			m->listening.nbd_port = port;
 			return 0;
 		}
@@ -105,12 +108,22 @@ int step_export(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-void target_of(const struct disk *disk, struct qmp_target *target)
+/* Before 7.0 QEMU wants an IP socket of its own for NBD through TLS. */
+bool source_connects(struct migration *m)
+{
+	return keys_object(m) && !qmp_can(&m->src.caps, QMP_QUERY_STATS);
+}
+
+void target_of(struct migration *m, const struct disk *disk, struct qmp_target *target)
 {
 	*target = (struct qmp_target){
 		.nbd_node = disk->nbd,
-		.fd_name = disk->nbd,
+		.fd_name = source_connects(m) ? NULL : disk->nbd,
+		.address = m->listening.address,
+		.port = m->listening.nbd_port,
 		.export = disk->export,
+		.tls = keys_object(m),
+		.tls_name = source_connects(m) ? NULL : keys_certificate_name(m),
 		.limit_bytes =
 			disk->dst_size > disk->src->virtual_size ? disk->src->virtual_size : 0,
 	};
@@ -122,9 +135,20 @@ bool uses_drive_mirror(const struct migration *m)
 	       !qmp_can(&m->src.caps, QMP_BLOCKDEV_ADD);
 }
 
+/* Who just hangs up is complained of on the server's stderr. It closes this one when it has read
+ * that; our end stays open until then. The client's flags, and NBD_OPT_ABORT (NBD's proto.md). */
+static int say_goodbye(struct migration *m, int fd, struct err *err)
+{
+	static const char words[20] = "\0\0\0\3IHAVEOPT\0\0\0\2\0\0\0";
+
+	if (send(fd, words, sizeof(words), MSG_NOSIGNAL) != (ssize_t)sizeof(words))
+		return err_errno(err, errno, "%s: its NBD port", m->dst.name);
+	return 0;
+}
+
 /* We open the connection and hand it to QEMU: QEMU itself would wait for a port that a
  * firewall swallows inside blockdev-add, for minutes, with its monitor and maybe the guest's
- * disks standing still. */
+ * disks standing still. Where it has to, we see first that there is a way. */
 static int connect_disk(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
 	disk->nbd_fd =
@@ -134,6 +158,8 @@ static int connect_disk(struct migration *m, struct disk *disk, int64_t timeout_
 				"%s: its NBD port cannot be reached from here; open it in the "
 				"firewall, or name others with --ports, --data-address",
 				m->dst.name);
+	if (source_connects(m))
+		return say_goodbye(m, disk->nbd_fd, err);
 	disk->passed_fd = true;
 	return qmp_pass_fd(m->src.qmp, disk->nbd, disk->nbd_fd, err);
 }
@@ -146,7 +172,7 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 		return -1;
 	if (uses_drive_mirror(m))
 		return 0;
-	target_of(disk, &target);
+	target_of(m, disk, &target);
 	disk->has_target = true; /* also when its answer is lost */
 	if (qmp_target_add(m->src.qmp, disk->target, &target, err) == 0)
 		return 0;
@@ -179,7 +205,7 @@ static void begin_to_keep_answers_coming(struct migration *m)
 }
 
 /* Which connection is which disk's does not matter: all are treated alike. */
-void adopt_connections(struct migration *m)
+static void adopt_disks(struct migration *m)
 {
 	int *fds = mem_zalloc(m->disks.count + 1, sizeof(*fds));
 	size_t count = tcp_connections_of(m->src_pid, m->listening.address, m->listening.nbd_port,
@@ -188,6 +214,21 @@ void adopt_connections(struct migration *m)
 	for (size_t i = 0; i < count; i++)
 		m->disks.list[i].nbd_fd = fds[i];
 	free(fds);
+}
+
+/* In place of those that were only to see that there is a way. */
+static void adopt_instead(struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		close(m->disks.list[i].nbd_fd);
+		m->disks.list[i].nbd_fd = -1;
+	}
+	adopt_disks(m);
+}
+
+void adopt_connections(struct migration *m)
+{
+	adopt_disks(m);
 	begin_to_keep_answers_coming(m);
 	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
 			       1) == 0)
@@ -200,6 +241,8 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (add_target(m, &m->disks.list[i], timeout_ms, err) < 0)
 			return err_wrap(err, "disk %s", m->disks.list[i].name);
+	if (source_connects(m))
+		adopt_instead(m);
 	return 0;
 }
 

@@ -11,8 +11,8 @@
 
 /* --- the destination's side --- */
 
-/* nbd-server-start on @address:@port. */
-int qmp_nbd_start(struct qmp *qmp, const char *address, int port, struct err *err);
+/* nbd-server-start on @address:@port; through TLS by object @tls (tls.h), or NULL. */
+int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err);
 
 /* nbd-server-stop: closes all exports, too. */
 struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp);
@@ -37,10 +37,15 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 /* --- the source's side --- */
 
 /* One exported disk as the source reaches it: over a TCP connection to the NBD server that
- * QEMU was given by qmp_pass_fd(). */
+ * QEMU was given by qmp_pass_fd(), or that it makes itself. */
 struct qmp_target {
 	const char *nbd_node; /* name for the NBD node */
-	const char *fd_name;
+	const char *fd_name;  /* NULL: it connects to: */
+	const char *address;
+	int port;
+	const char *tls;      /* the object (tls.h), or NULL */
+	const char *tls_name; /* what the server's certificate is to be made out to; NULL: @address,
+			       * or nothing (QMP_QUERY_STATS) */
 	const char *export;
 	uint64_t limit_bytes; /* show only so much of a larger export; 0: all of it */
 };
