@@ -9,7 +9,8 @@ idle or writes 20 MB/s - these take turns, N times:
     dd       O_DIRECT from one file to another on the same file system: the disk's own limit
     plain    a move by hand, event by event, with everything at QEMU's defaults but the
              migration's bandwidth (system/reference.py): what a good script gets
-    vmferry  vmferry migrate
+    vmferry  vmferry migrate, encrypted
+    clear    vmferry migrate --encrypt=none, as "plain" is
     fast     vmferry migrate --fast
 
 Of each: seconds until all disks are in steady state; the share of its write rate that the
@@ -45,7 +46,8 @@ CASES = {
     "four writing": (4, 330),
 }
 SECTORS = 127  # a request: 330 a second are 20 MB/s
-WAYS = ("dd", "plain", "vmferry", "fast")
+WAYS = ("dd", "plain", "vmferry", "clear", "fast")
+OPTIONS = {"vmferry": [], "clear": ["--encrypt=none"], "fast": ["--fast"]}
 
 
 class Bench:
@@ -119,7 +121,7 @@ class Bench:
     def vmferry(self, way, move, pair):
         program = os.environ.get("VMFERRY", str(BUILT))
         argv = [program, "migrate", "--json", "-F", pair.a.ssh_config,
-                *(["--fast"] if way == "fast" else []),
+                *OPTIONS[way],
                 move.source.qmp_sock, f"hostb:{move.destination.qmp_sock}"]
         begun = time.time()
         process = pair.a.popen(argv, stdout=-1, text=True)
@@ -198,7 +200,7 @@ def show(name, turns):
         print(ROW % (way, spread(column["copy"], "%.2f"), ratio(turns, way, "dd", "copy"),
                      ratio(turns, way, "plain", "copy"), spread(column["share"], "%.2f"),
                      spread(column["pause"], "%.0f"), pauses, spread(column["wall"], "%.1f")))
-    own = [turn[way] for turn in turns for way in ("vmferry", "fast")]
+    own = [turn[way] for turn in turns for way in OPTIONS]
     print("vmferry itself: %.1f MiB at most, %.2f s of CPU at most; allocated over there: "
           "%.2f of the source's at most" % (max(turn["rss"] for turn in own),
                                             max(turn["cpu"] for turn in own),
