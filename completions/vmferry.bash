@@ -5,7 +5,7 @@ _vmferry_options() {
 	migrate | check)
 		echo '--disk --map --start --clone --copy-extra --scope --mirror
 			--incremental --trust-backing --fast --bandwidth --downtime-limit
-			--data-address --ports --reconnect --keep-source --timeout --identity
+			--encrypt --data-address --ports --reconnect --keep-source --timeout --identity
 			--ssh-config --known-hosts --sudo --batch --json --quiet --verbose --help'
 		;;
 	begin)
@@ -45,6 +45,11 @@ _vmferry() {
 	case $prev in
 	--mirror)
 		COMPREPLY=($(compgen -W 'auto blockdev drive none' -- "$cur"))
+		return
+		;;
+	--encrypt)
+		COMPREPLY=($(compgen -W 'psk x509:/ none' -- "$cur"))
+		[[ ${COMPREPLY-} != x509* ]] || compopt -o nospace
 		return
 		;;
 	--timeout)

@@ -153,6 +153,20 @@ static int take_downtime_limit(struct cmdline *cmd, const char *arg, struct err 
 	return 0;
 }
 
+static int take_encrypt(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	if (str_eq(arg, "none"))
+		cmd->options.encrypt = ENCRYPT_NONE;
+	else if (str_eq(arg, "psk"))
+		cmd->options.encrypt = ENCRYPT_PSK;
+	else if (str_starts(arg, "x509:/"))
+		cmd->options.encrypt = ENCRYPT_X509;
+	else
+		return bad(err, "--encrypt", arg, "wants psk, x509:/DIRECTORY or none");
+	cmd->options.certificates = cmd->options.encrypt == ENCRYPT_X509 ? strchr(arg, '/') : NULL;
+	return 0;
+}
+
 static int take_data_address(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	struct in6_addr any;
@@ -325,6 +339,8 @@ static const struct row rows[] = {
 	 "bytes a second for disks and RAM together; k, M, G"},
 	{"downtime-limit", 0, "MS", FOR_MIGRATE | FOR_PERFORM, take_downtime_limit,
 	 "how long RAM may keep the guest stopped (QEMU's downtime-limit)"},
+	{"encrypt", 0, "METHOD", FOR_MIGRATE, take_encrypt,
+	 "psk (default to another host): by a key for this move; x509:DIR: by certificates; none"},
 	{"data-address", 0, "ADDR", FOR_MIGRATE | FOR_PREPARE, take_data_address,
 	 "the destination's address for disks and RAM (default: the one SSH reached)"},
 	{"ports", 0, "LOW-HIGH", FOR_MIGRATE | FOR_PREPARE, take_ports,

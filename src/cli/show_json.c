@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 #include "cli/show.h"
+#include "migrate/keys.h"
 
 struct show_json {
 	struct show show;
@@ -181,6 +182,7 @@ static void on_plan(struct show *show, const struct migration *m)
 	add_string(&b, "uuid", m->guest.uuid);
 	add_string(&b, "state", m->src.status.state);
 	add_string(&b, "method", m->in_stream ? "stream" : "mirror");
+	add_string(&b, "encryption", keys_method_name(keys_method(m)));
 	add_string(&b, "data_address", m->listening.address);
 	add_number(&b, "port_low", m->opt->port_low);
 	add_number(&b, "port_high", m->opt->port_high);

@@ -68,7 +68,9 @@ struct record {
 	/* What the user asked for, as its options; NULL, 0 and false: not given. */
 	char *identity, *config, *known_hosts;
 	char *start;
-	char *mirror; /* "auto", "blockdev", "drive", "none" */
+	char *mirror;       /* "auto", "blockdev", "drive", "none" */
+	char *encrypt;      /* "psk", "x509", "none"; NULL: none */
+	char *certificates; /* "x509": their directory */
 	char *data_address;
 	bool sudo;
 	bool clone, fast, incremental, keep_source;
@@ -93,6 +95,8 @@ struct record {
 	bool parameters;             /* those of the source were changed; before that they were: */
 	uint64_t max_bandwidth;      /* bytes/s */
 	uint64_t src_downtime_limit; /* ms */
+	char *src_tls_name;          /* tls-hostname, or NULL */
+	char *src_keys, *dst_keys;   /* directories made for a key, on the two hosts, or NULL */
 	char *address;               /* where the destination listens; numeric */
 	uint32_t nbd_port, ram_port; /* 0: not yet */
 

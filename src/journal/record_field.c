@@ -41,6 +41,8 @@ static const char *const outcomes[] = {
 
 static const char *const mirrors[] = {"auto", "blockdev", "drive", "none", NULL};
 
+static const char *const encryptions[] = {"psk", "x509", "none", NULL};
+
 static const struct record_field record[] = {
 	{IN_RECORD(id), TEXT, .check = record_text_id, .required = true},
 	{IN_RECORD(guest), BYTES},
@@ -67,6 +69,8 @@ static const struct record_field record[] = {
 	{IN_RECORD(sudo), FLAG},
 	{IN_RECORD(start), BYTES},
 	{IN_RECORD(mirror), TEXT, .words = mirrors, .required = true},
+	{IN_RECORD(encrypt), TEXT, .words = encryptions},
+	{IN_RECORD(certificates), PATH},
 	{IN_RECORD(data_address), TEXT},
 	{IN_RECORD(clone), FLAG},
 	{IN_RECORD(fast), FLAG},
@@ -92,6 +96,9 @@ static const struct record_field record[] = {
 	{IN_RECORD(parameters), FLAG},
 	{IN_RECORD(max_bandwidth), NUMBER(INT64_MAX)},
 	{IN_RECORD(src_downtime_limit), NUMBER(INT64_MAX)},
+	{IN_RECORD(src_tls_name), BYTES},
+	{IN_RECORD(src_keys), PATH},
+	{IN_RECORD(dst_keys), PATH},
 	{IN_RECORD(address), TEXT},
 	{IN_RECORD(nbd_port), NUMBER(UINT16_MAX)},
 	{IN_RECORD(ram_port), NUMBER(UINT16_MAX)},

@@ -207,8 +207,7 @@ static bool any_created(const struct migration *m)
 	return false;
 }
 
-/* The connection may be what failed: try it, and make it anew. */
-static int ensure_host(struct migration *m, struct err *err)
+int ensure_host(struct migration *m, struct err *err)
 {
 	struct file_info info;
 

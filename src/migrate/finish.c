@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "migrate/keys.h"
 #include "migrate/link.h"
 #include "migrate/mark.h"
 #include "migrate/step_functions.h"
@@ -124,6 +125,8 @@ int step_release(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (undo_hold(m, timeout_ms, err) < 0)
 		note_untidy(m, err);
+	if (keys_release(m, timeout_ms, err) < 0)
+		note_untidy(m, err);
 	if (m->guard && guard_leave(m->guard, timeout_ms, err) < 0)
 		note_untidy(m, err);
 	for (size_t i = 0; m->by_hand && i < m->cookie->disks_count; i++)
@@ -139,7 +142,7 @@ int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
 		m, "the source's QEMU is kept, stopped: never `cont` it while the guest runs on %s",
 		m->dst.name);
 	if (undo_mirror(m, timeout_ms, err) < 0 || undo_target(m, timeout_ms, err) < 0 ||
-	    undo_settings(m, timeout_ms, err) < 0)
+	    undo_settings(m, timeout_ms, err) < 0 || undo_keys(m, timeout_ms, err) < 0)
 		note_untidy(m, err);
 	return 0;
 }

@@ -3,6 +3,7 @@
  *
  *   alive        we are: without this for so long, as if stdin had ended
  *   made N       file N of its arguments was made
+ *   keys DIR     the directory DIR is made for keys: no longer than the guard lives
  *   run          the program; its shell words follow, up to a line with the token alone
  *   release      let everything live, whatever becomes of the connection
  *   undo         end the program, remove what was made, go; so does the end of stdin, if it was
@@ -47,6 +48,7 @@
 #include <sys/random.h>
 
 #include "base/str.h"
+#include "migrate/key_directory.h"
 
 /* What is kept of what the program says. */
 #define WORDS_MAX 4096
@@ -69,7 +71,7 @@ struct guard {
 /* The files, as words of a shell; how many naps of how many seconds. */
 static const char script[] =
 	"set -- %s; naps=%d; nap=%d\n"
-	"IFS= read -r t; exec 4>&1; made=; w=; d=; freed=; i=0\n"
+	"IFS= read -r t; exec 4>&1; made=; keys=; w=; d=; freed=; i=0\n"
 	"for f in \"$@\"; do i=$((i + 1)); eval \"f$i=\\$f\"; done\n"
 	"say() { printf '\\n%%s %%s\\n' \"$t\" \"$1\"; }\n"
 	"nap() { sleep $1 & z=$!; wait $z; }\n"
@@ -80,14 +82,16 @@ static const char script[] =
 	"[ -z \"$q\" ] || kill $z; while kill -0 $z; do wait $z; done; z=; done) & x=$!\n"
 	"wait $1; stop $x; } 2>/dev/null\n"
 	"id() { ls -di -- \"$1\" 2>/dev/null | { read -r n r; echo \"$n\"; }; }\n"
+	"forget() { [ -z \"$keys\" ] || { " KEY_DIRECTORY_REMOVE "; } 2>/dev/null; }\n"
 	"undo() {\n"
 	"trap '' HUP TERM INT PIPE\n"
 	"[ -z \"$w\" ] || finish $w\n"
+	"forget\n"
 	"for n in $made; do eval \"f=\\$f$n; i=\\$i$n\"\n"
 	"[ \"$(id \"$f\")\" != \"$i\" ] || rm -f -- \"$f\"; done\n"
 	"finish $d; [ -z \"$freed\" ] || exec >&4; say undone; exit 0; }\n"
 	"leave() {\n"
-	"trap '' HUP TERM INT\n"
+	"trap '' HUP TERM INT; forget\n"
 	"[ -z \"$w\" ] || kill -KILL $w; finish $d; exit 0; } 2>/dev/null\n"
 	"run() {\n"
 	"trap : TERM; trap - USR1\n"
@@ -114,6 +118,7 @@ static const char script[] =
 	"alive) kill -USR1 $d ;;\n"
 	"made) eval \"f=\\$f$arg\"; eval \"i$arg=\\$(id \\\"\\$f\\\")\"; made=\"$made $arg\"\n"
 	"[ ! -r \"$f\" ] || orders 3<\"$f\" ;;\n"
+	"keys) keys=$arg ;;\n"
 	"run) c=; while IFS= read -r l && [ \"$l\" != \"$t\" ]; do c=\"$c$l\n\"; done\n"
 	"eval \"run $c\" 3<&- 4>&- & w=$!; say started ;;\n"
 	"release) trap leave HUP TERM INT; trap '' PIPE; freed=1; say released ;;\n"
@@ -311,6 +316,13 @@ struct guard *guard_start(struct loop *loop, struct host *host, char *const *fil
 int guard_made(struct guard *g, size_t index, struct err *err)
 {
 	_autofree_ char *order = str_printf("made %zu\n", index + 1);
+
+	return send_text(g, order, err);
+}
+
+int guard_keys(struct guard *g, const char *directory, struct err *err)
+{
+	_autofree_ char *order = str_printf("keys %s\n", directory);
 
 	return send_text(g, order, err);
 }

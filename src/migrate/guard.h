@@ -29,6 +29,10 @@ struct guard *guard_start(struct loop *loop, struct host *host, char *const *fil
 /* File @index was made: from now on it is the guard's to remove. */
 int guard_made(struct guard *guard, size_t index, struct err *err);
 
+/* @directory, which key_directory_make() is about to make, is the guard's to remove, also when it
+ * goes. */
+int guard_keys(struct guard *guard, const char *directory, struct err *err);
+
 /* Starts the program @argv (NULL at its end) with these settings of the environment ("A=b",
  * NULL at the end), in directory @cwd. What it writes to stderr is kept for words. Returns when
  * it has been started, which says nothing of how it fares. */

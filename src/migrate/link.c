@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/nbd.h"
 
 /* How often lost connections are looked for. */
 #define LOOK_MS 250
@@ -122,7 +123,7 @@ static void find(struct migration *m)
 
 void link_expect(struct migration *m)
 {
-	m->link.expecting = m->link.returns;
+	m->link.expecting = m->link.returns || source_connects(m);
 	begin_to_keep_answers_coming(m);
 }
 
@@ -194,11 +195,13 @@ static void look(void *arg)
 
 void link_watch(struct migration *m)
 {
+	bool theirs = m->link.returns || source_connects(m);
+
 	m->link.expecting = false;
+	if (theirs && !all_found(m))
+		find(m);
 	if (!m->link.returns || m->link.look)
 		return;
-	if (!all_found(m))
-		find(m);
 	if (!all_found(m)) /* they cannot be seen, or were lost just now: QEMU tells in the end */
 		return;
 	m->link.look = loop_timer_add(m->loop, LOOK_MS, look, m);

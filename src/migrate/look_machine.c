@@ -51,7 +51,7 @@ void look_at_migration_settings(struct migration *m, struct side *side)
 		return;
 	}
 	look_at_capabilities(m, side->name, names);
-	if (parameters.tls)
+	if (parameters.tls[0])
 		problems_add(&m->problems,
 			     "%s: its migration parameter tls-creds is set, which vmferry does not "
 			     "use; set it to \"\" (migrate-set-parameters)",

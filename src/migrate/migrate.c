@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "migrate/handover.h"
+#include "migrate/keys.h"
 #include "migrate/link.h"
 #include "migrate/look.h"
 #include "migrate/record.h"
@@ -57,6 +58,8 @@ void migration_free(struct migration *m)
 	free(m->src_cwd);
 	free(m->dst_cwd);
 	free(m->method_why);
+	free(m->keys.src_directory);
+	free(m->keys.dst_directory);
 	free(m->address);
 	free(m);
 }
@@ -77,6 +80,8 @@ void migration_tell_method(struct migration *m)
 	if (m->src.qmp && stops_first(m) && !m->problems.count)
 		migration_note(m, "the source's QEMU has no pause-before-switchover (it came with "
 				  "2.11): the guest will be stopped while all of its RAM is sent");
+	if (!m->problems.count)
+		keys_tell(m);
 }
 
 int migration_check(struct migration *m, struct err *err)

@@ -60,6 +60,13 @@ struct listening {
 	int ram_port;
 };
 
+/* See keys.c. */
+struct keys {
+	char object[64]; /* its name, in both QEMUs */
+	bool src_added, dst_added;
+	char *src_directory, *dst_directory; /* where the key is or may be; NULL: nowhere */
+};
+
 struct migration {
 	struct loop *loop;
 	const struct options *opt;
@@ -100,6 +107,7 @@ struct migration {
 	char *address;               /* behind listening.address, when it is not opt's or host's */
 	struct listening listening;
 	struct link link;
+	struct keys keys;
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
 	/* What is on record; see record.h. */

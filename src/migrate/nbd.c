@@ -1,9 +1,11 @@
 /* The data path of the disks: the NBD server and exports on the destination, the nodes
  * that reach them in the source's QEMU. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/keys.h"
 #include "migrate/link.h"
 #include "migrate/nbd.h"
 #include "migrate/nbd_probe.h"
@@ -27,7 +29,8 @@ int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 	(void)timeout_ms;
 	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
 		m->nbd_started = true; /* also when its answer is lost */
-		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, err) == 0) {
+		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, keys_object(m), err) ==
+		    0) {
 			m->listening.nbd_port = port;
 			return 0;
 		}
@@ -104,15 +107,23 @@ int step_export(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-void target_of(const struct migration *m, const struct disk *disk, struct qmp_target *target)
+/* Before 7.0 QEMU wants an IP socket of its own for NBD through TLS. */
+bool source_connects(struct migration *m)
+{
+	return keys_object(m) && !qmp_can(&m->src.caps, QMP_QUERY_STATS);
+}
+
+void target_of(struct migration *m, const struct disk *disk, struct qmp_target *target)
 {
 	*target = (struct qmp_target){
 		.nbd_node = disk->nbd,
-		.fd_name = m->link.returns ? NULL : disk->nbd,
+		.fd_name = m->link.returns || source_connects(m) ? NULL : disk->nbd,
 		.address = m->listening.address,
 		.port = m->listening.nbd_port,
 		.reconnect_s = m->link.returns ? (int)(m->opt->timeouts.reconnect_ms / 1000) : 0,
 		.export = disk->export,
+		.tls = keys_object(m),
+		.tls_name = source_connects(m) ? NULL : keys_certificate_name(m),
 		.limit_bytes =
 			disk->dst_size > disk->src->virtual_size ? disk->src->virtual_size : 0,
 	};
@@ -157,7 +168,8 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 {
 	struct qmp_target target;
 
-	if (!m->link.returns && connect_disk(m, disk, disk->nbd, timeout_ms, err) < 0)
+	if (!m->link.returns && !source_connects(m) &&
+	    connect_disk(m, disk, disk->nbd, timeout_ms, err) < 0)
 		return -1;
 	if (uses_drive_mirror(m))
 		return 0;
@@ -176,20 +188,21 @@ static void choose_who_connects(struct migration *m)
 	bool wanted = m->opt->timeouts.reconnect_ms > 0;
 	bool can = qmp_can(&m->src.caps, QMP_REOPEN), may = tcp_may_copy(m->src_pid);
 
-	m->link.returns = wanted && can && may;
+	m->link.returns = wanted && can && may && !source_connects(m);
 	if (wanted && !m->link.returns)
 		migration_note(m,
 			       "a connection of the disks that is lost will not come back "
 			       "(--reconnect): %s",
-			       can ? "this user may not trace the source's QEMU (ptrace(2)), as "
-				     "root could"
-				   : "the source's QEMU is too old (it has no blockdev-reopen)");
+			       can && !source_connects(m)
+				       ? "this user may not trace the source's QEMU (ptrace(2)), "
+					 "as root could"
+				       : "the source's QEMU is too old");
 }
 
 int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	choose_who_connects(m);
-	if (m->link.returns && see_port(m, timeout_ms, err) < 0)
+	if ((m->link.returns || source_connects(m)) && see_port(m, timeout_ms, err) < 0)
 		return -1;
 	link_expect(m);
 	for (size_t i = 0; i < m->disks.count; i++)

@@ -4,7 +4,10 @@
 #include "migrate/migration.h"
 
 /* How the source's QEMU reaches @disk's export. Strings are borrowed. */
-void target_of(const struct migration *m, const struct disk *disk, struct qmp_target *target);
+void target_of(struct migration *m, const struct disk *disk, struct qmp_target *target);
+
+/* Whether the source's QEMU has to connect by itself. */
+bool source_connects(struct migration *m);
 
 /* drive-mirror opens its target itself; blockdev-mirror wants a node for it. */
 bool uses_drive_mirror(const struct migration *m);

@@ -16,6 +16,14 @@ enum mirror_method {
 	MIRROR_NONE, /* the old way: in the migration's own stream */
 };
 
+enum encrypt_method {
+	ENCRYPT_AUTO, /* to another host as ENCRYPT_PSK; on this host, and by hand, as ENCRYPT_NONE
+		       */
+	ENCRYPT_PSK,  /* by a key made for this move */
+	ENCRYPT_X509, /* by certificates that are there */
+	ENCRYPT_NONE,
+};
+
 struct timeouts {
 	int64_t connect_ms;    /* SSH, a monitor's greeting, a data port */
 	int64_t answer_ms;     /* one QMP command, one SSH request */
@@ -35,6 +43,8 @@ struct options {
 	bool copy_extra;          /* with it: what does not move and is not there is copied */
 	bool scope;               /* with it: in a scope of systemd of its own */
 	enum mirror_method mirror;
+	enum encrypt_method encrypt;
+	const char *certificates;   /* ENCRYPT_X509: their directory, on both hosts */
 	bool incremental;           /* only what the top images hold */
 	bool trust_backing;         /* with it: backing images are not compared */
 	bool fast;                  /* copy as fast as the machine can */

@@ -127,7 +127,7 @@ static int relax_downtime(struct migration *m, struct err *err)
 	if (qmp_parameters_get(m->src.qmp, &now, err) < 0)
 		return -1;
 	now.downtime_limit_ms = m->src_parameters.downtime_limit_ms;
-	return qmp_parameters_set(m->src.qmp, &now, err);
+	return qmp_parameters_set(m->src.qmp, &now, false, err);
 }
 
 static int sample_ram(struct migration *m, uint64_t *figure, struct err *err)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/str.h"
+#include "migrate/keys.h"
 #include "migrate/source_process.h"
 
 /* --- what is known --- */
@@ -35,6 +36,7 @@ static void note_options(struct record *r, const struct options *opt)
 	r->sudo = opt->ssh.sudo;
 	r->start = str_dup(opt->start);
 	r->mirror = str_dup(mirror_words[opt->mirror]);
+	r->certificates = str_dup(opt->certificates);
 	r->data_address = str_dup(opt->data_address);
 	r->clone = opt->clone;
 	r->fast = opt->fast;
@@ -95,6 +97,13 @@ static void note_disks(struct migration *m)
 		note_disk(&m->disks.list[i], &m->record.disks[i]);
 }
 
+/* NULL and "" are the same. */
+static void take_words(char **to, const char *words)
+{
+	free(*to);
+	*to = words && *words ? str_dup(words) : NULL;
+}
+
 /* What changes as it goes on. */
 static void refresh(struct migration *m)
 {
@@ -109,6 +118,9 @@ static void refresh(struct migration *m)
 	r->parameters = m->parameters_set;
 	r->max_bandwidth = m->src_parameters.max_bandwidth;
 	r->src_downtime_limit = m->src_parameters.downtime_limit_ms;
+	take_words(&r->src_tls_name, m->src_parameters.tls_name);
+	take_words(&r->src_keys, m->keys.src_directory);
+	take_words(&r->dst_keys, m->keys.dst_directory);
 	if (!r->address)
 		r->address = str_dup(m->listening.address);
 	r->nbd_port = (uint32_t)m->listening.nbd_port;
@@ -195,6 +207,7 @@ int record_open(struct migration *m, struct err *err)
 		return 0;
 	note_sides(m);
 	note_options(r, m->opt);
+	r->encrypt = str_dup(keys_method_name(keys_method(m)));
 	note_disks(m);
 	refresh(m);
 	r->step = str_dup(steps[0].name);
@@ -318,6 +331,11 @@ void record_options(const struct record *r, struct options *opt)
 	TAKE(opt->timeouts.stall_ms, r->stall_ms);
 	TAKE(opt->timeouts.switchover_ms, r->switchover_ms);
 	TAKE(opt->timeouts.reconnect_ms, r->reconnect_ms);
+	opt->certificates = r->certificates;
+	opt->encrypt = ENCRYPT_NONE;
+	for (int i = ENCRYPT_PSK; i <= ENCRYPT_NONE; i++)
+		if (str_eq(keys_method_name((enum encrypt_method)i), r->encrypt))
+			opt->encrypt = (enum encrypt_method)i;
 	for (size_t i = 0; i < sizeof(mirror_words) / sizeof(mirror_words[0]); i++)
 		if (str_eq(mirror_words[i], r->mirror))
 			opt->mirror = (enum mirror_method)i;
@@ -368,6 +386,12 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 	m->parameters_set = r->parameters;
 	m->src_parameters.max_bandwidth = r->max_bandwidth;
 	m->src_parameters.downtime_limit_ms = r->src_downtime_limit;
+	snprintf(m->src_parameters.tls_name, sizeof(m->src_parameters.tls_name), "%s",
+		 r->src_tls_name ? r->src_tls_name : "");
+	m->keys.src_directory = str_dup(r->src_keys);
+	m->keys.dst_directory = str_dup(r->dst_keys);
+	m->keys.src_added = m->keys.dst_added =
+		keys_method(m) != ENCRYPT_NONE && row >= step_row("keys");
 	m->nbd_started = row >= step_row("serve") && !r->in_stream;
 	m->listening = (struct listening){
 		.address = r->address,

@@ -336,6 +336,11 @@ static int leave(struct migration *m, const struct found *found, const char *why
 
 static int drop(struct migration *m, const char *why, struct err *err)
 {
+	struct err local;
+
+	m->dst_quit = true; /* or another's is there */
+	if (undo_keys(m, m->opt->timeouts.answer_ms, &local) < 0)
+		migration_note(m, "%s", local.text);
 	record_end(m, RECORD_MOVED);
 	return err_set(err, ERR_HUMAN, "%s", why);
 }

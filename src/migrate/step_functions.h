@@ -15,6 +15,10 @@ STEP_FUNCTION(undo_create);
 /* files.c: the name under which the file of @disk is made over there. The caller's to free. */
 char *file_temporary_path(const struct migration *m, const struct disk *disk);
 
+/* files.c: sees that the destination's host can be asked; the connection may be what failed, so
+ * it is made anew if needed. */
+int ensure_host(struct migration *m, struct err *err);
+
 /* clone.c */
 STEP_FUNCTION(step_guard);
 STEP_FUNCTION(undo_guard);
@@ -38,6 +42,10 @@ STEP_FUNCTION(undo_settings);
  * destination's QEMU: a finish has run the guest before, and who has paused it since is not
  * us. */
 int hold_was_released(struct migration *m, bool *released, struct err *err);
+
+/* keys.c */
+STEP_FUNCTION(step_keys);
+STEP_FUNCTION(undo_keys);
 
 /* nbd.c */
 STEP_FUNCTION(step_serve);

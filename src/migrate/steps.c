@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "migrate/keys.h"
 #include "migrate/look.h"
 #include "migrate/step_functions.h"
 
@@ -95,6 +96,11 @@ static bool with_mirrors_and_pause(const struct migration *m)
 	return with_mirrors(m) && !stops_first(m);
 }
 
+static bool with_encryption(const struct migration *m)
+{
+	return keys_method(m) != ENCRYPT_NONE;
+}
+
 static bool with_keep_source(const struct migration *m)
 {
 	return m->opt->keep_source;
@@ -156,6 +162,9 @@ const struct step steps[] = {
 	STEP("hold", PHASE_PREPARE, ALWAYS, step_hold, UNDO(undo_hold),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "let the destination wait for us before it runs the guest"),
+	STEP("keys", PHASE_PREPARE, with_encryption, step_keys, UNDO(undo_keys),
+	     answer_ms, ACTS, CANCELLABLE,
+	     "give both QEMUs what they encrypt disks and memory with"),
 	STEP("serve", PHASE_PREPARE, with_mirrors, step_serve, UNDO(undo_serve),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "start the NBD server on the destination"),

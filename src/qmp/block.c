@@ -15,11 +15,19 @@ static json_t *inet(const char *address, int port)
 	return json_pack("{s:s, s:s}", "host", address, "port", text);
 }
 
-int qmp_nbd_start(struct qmp *qmp, const char *address, int port, struct err *err)
+static void set_text_if(json_t *args, const char *key, const char *text)
+{
+	if (text)
+		json_object_set_new(args, key, json_string(text));
+}
+
+int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err)
 {
 	json_t *addr = json_pack("{s:s, s:o}", "type", "inet", "data", inet(address, port));
+	json_t *args = json_pack("{s:o}", "addr", addr);
 
-	return qmp_call(qmp, "nbd-server-start", json_pack("{s:o}", "addr", addr), NULL, err);
+	set_text_if(args, "tls-creds", tls);
+	return qmp_call(qmp, "nbd-server-start", args, NULL, err);
 }
 
 struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp)
@@ -76,21 +84,29 @@ static void set_if(json_t *args, const char *key, uint64_t value)
 		json_object_set_new(args, key, json_integer((json_int_t)value));
 }
 
+static json_t *server_of(const struct qmp_target *target)
+{
+	json_t *server;
+
+	if (target->fd_name)
+		return json_pack("{s:s, s:s}", "type", "fd", "str", target->fd_name);
+	server = inet(target->address, target->port);
+	json_object_set_new(server, "type", json_string("inet"));
+	return server;
+}
+
 /* The NBD node, and over it always a raw one, of the source's size if the export is larger:
  * mirror insists on equal sizes since 5.1. Holes stay holes only if both nodes say
  * discard=unmap (seen on 5.2 to 11.1). */
 static json_t *nbd_options(const struct qmp_target *target)
 {
-	json_t *server = target->fd_name
-				 ? json_pack("{s:s, s:s}", "type", "fd", "str", target->fd_name)
-				 : inet(target->address, target->port);
 	json_t *nbd = json_pack("{s:s, s:s, s:o, s:s, s:s}", "driver", "nbd", "node-name",
-				target->nbd_node, "server", server, "export", target->export,
-				"discard", "unmap");
+				target->nbd_node, "server", server_of(target), "export",
+				target->export, "discard", "unmap");
 
-	if (!target->fd_name)
-		json_object_set_new(server, "type", json_string("inet"));
 	set_if(nbd, "reconnect-delay", (uint64_t)target->reconnect_s);
+	set_text_if(nbd, "tls-creds", target->tls);
+	set_text_if(nbd, "tls-hostname", target->tls_name);
 	return nbd;
 }
 

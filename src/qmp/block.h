@@ -11,8 +11,8 @@
 
 /* --- the destination's side --- */
 
-/* nbd-server-start on @address:@port. */
-int qmp_nbd_start(struct qmp *qmp, const char *address, int port, struct err *err);
+/* nbd-server-start on @address:@port; through TLS by object @tls (tls.h), or NULL. */
+int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err);
 
 /* nbd-server-stop: closes all exports, too. */
 struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp);
@@ -45,14 +45,18 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
  * no yank helps. block-job-cancel with force lets them fail at once (7.2, 10.0, 11.1; 5.2 lets
  * them wait).
  *
- * 5.2 makes a lost connection anew at once, whether anybody needs it or not: when that falls into
- * nbd-server-stop on the other side, a 5.2 there dies soon after, maybe with the guest. */
+ * 5.2 makes a lost connection anew at once, whether anybody needs it or not, and without being
+ * asked to: when that falls into nbd-server-stop on the other side, a 5.2 there dies soon after,
+ * maybe with the guest. */
 struct qmp_target {
 	const char *nbd_node; /* name for the NBD node */
 	const char *fd_name;  /* or NULL, and: */
 	const char *address;  /* numeric */
 	int port;
 	int reconnect_s;
+	const char *tls;      /* the object (tls.h), or NULL */
+	const char *tls_name; /* what the server's certificate is to be made out to; NULL: @address,
+			       * or nothing (QMP_QUERY_STATS) */
 	const char *export;
 	uint64_t limit_bytes; /* show only so much of a larger export; 0: all of it */
 };

@@ -30,6 +30,8 @@ static const struct {
 	[QMP_SET_ACTIVE] = {COMMAND, "blockdev-set-active"},
 	[QMP_YANK] = {COMMAND, "yank"},
 	[QMP_REOPEN] = {COMMAND, "blockdev-reopen"},
+	[QMP_QUERY_STATS] = {COMMAND, "query-stats"},
+	[QMP_ACCELERATORS] = {COMMAND, "query-accelerators"},
 	[QMP_MIG_EVENTS] = {MIGRATION, "events"},
 	[QMP_MIG_PAUSE] = {MIGRATION, "pause-before-switchover"},
 	[QMP_MIG_LATE_ACTIVATE] = {MIGRATION, "late-block-activate"},

@@ -30,6 +30,8 @@ enum qmp_cap {
 	QMP_SET_ACTIVE,       /* 10.0 */
 	QMP_YANK,             /* 6.0 */
 	QMP_REOPEN,           /* 6.1 */
+	QMP_QUERY_STATS,  /* 7.1; from 7.0 on NBD's TLS needs no IP socket, and has tls-hostname */
+	QMP_ACCELERATORS, /* between 10.0 and 11.1, and TLS draws no group of its own any more */
 	/* migration capabilities (query-migrate-capabilities) */
 	QMP_MIG_EVENTS,        /* 2.4 */
 	QMP_MIG_PAUSE,         /* pause-before-switchover, 2.11 */

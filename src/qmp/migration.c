@@ -201,24 +201,29 @@ int qmp_capability_set(struct qmp *qmp, const char *name, bool on, struct err *e
 int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err)
 {
 	_cleanup_json_ json_t *answer = NULL;
-	const char *tls;
 
 	if (qmp_call(qmp, "query-migrate-parameters", NULL, &answer, err) < 0)
 		return -1;
 	parameters->max_bandwidth = qmp_u64(answer, "max-bandwidth");
 	parameters->downtime_limit_ms = qmp_u64(answer, "downtime-limit");
-	tls = qmp_str(answer, "tls-creds");
-	parameters->tls = tls && *tls;
+	copy_text(parameters->tls, sizeof(parameters->tls), qmp_str(answer, "tls-creds"));
+	copy_text(parameters->tls_name, sizeof(parameters->tls_name),
+		  qmp_str(answer, "tls-hostname"));
 	return 0;
 }
 
-int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, struct err *err)
+int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, bool with_tls,
+		       struct err *err)
 {
-	return qmp_call(qmp, "migrate-set-parameters",
-			json_pack("{s:I, s:I}", "max-bandwidth",
-				  (json_int_t)parameters->max_bandwidth, "downtime-limit",
-				  (json_int_t)parameters->downtime_limit_ms),
-			NULL, err);
+	json_t *args =
+		json_pack("{s:I, s:I}", "max-bandwidth", (json_int_t)parameters->max_bandwidth,
+			  "downtime-limit", (json_int_t)parameters->downtime_limit_ms);
+
+	if (with_tls) {
+		json_object_set_new(args, "tls-creds", json_string(parameters->tls));
+		json_object_set_new(args, "tls-hostname", json_string(parameters->tls_name));
+	}
+	return qmp_call(qmp, "migrate-set-parameters", args, NULL, err);
 }
 
 /* "tcp:[fd00::1]:49152,to=49215" */

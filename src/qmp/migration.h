@@ -72,11 +72,16 @@ int qmp_capabilities_on(struct qmp *qmp, char **names, struct err *err);
 struct qmp_parameters {
 	uint64_t max_bandwidth; /* bytes/s */
 	uint64_t downtime_limit_ms;
-	bool tls; /* tls-creds is set; not to be set here */
+	char tls[64];       /* tls-creds: the object (tls.h); "" for none */
+	char tls_name[256]; /* tls-hostname: what its certificate is to be made out to; "" for none
+			     */
 };
 
 int qmp_parameters_get(struct qmp *qmp, struct qmp_parameters *parameters, struct err *err);
-int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, struct err *err);
+
+/* The latter two are set only @with_tls. */
+int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters, bool with_tls,
+		       struct err *err);
 
 /* migrate-incoming on the first port of @low to @high that is free at @address; which one that
  * is, qmp_migration_query() tells. QEMU itself goes through the ports, for one that was refused

@@ -14,7 +14,8 @@ idle or writes 20 MB/s - these take turns, N times:
              these disks, whose cores move each byte through two sockets; no guest runs
     plain    a move by hand, event by event, with everything at QEMU's defaults but the
              migration's bandwidth (system/reference.py): what a good script gets
-    vmferry  vmferry migrate
+    vmferry  vmferry migrate, encrypted
+    clear    vmferry migrate --encrypt=none, as "plain" is
     fast     vmferry migrate --fast
 
 Of each: seconds until all disks are in steady state; CPU seconds of both QEMUs meanwhile, and
@@ -52,7 +53,8 @@ CASES = {
     "four writing": (4, 330),
 }
 SECTORS = 127  # a request: 330 a second are 20 MB/s
-WAYS = ("dd", "convert", "plain", "vmferry", "fast")
+WAYS = ("dd", "convert", "plain", "vmferry", "clear", "fast")
+OPTIONS = {"vmferry": [], "clear": ["--encrypt=none"], "fast": ["--fast"]}
 
 
 class Bench:
@@ -145,7 +147,7 @@ class Bench:
     def vmferry(self, way, move, pair):
         program = os.environ.get("VMFERRY", str(BUILT))
         argv = [program, "migrate", "--json", "-F", pair.a.ssh_config,
-                *(["--fast"] if way == "fast" else []),
+                *OPTIONS[way],
                 move.source.qmp_sock, f"hostb:{move.destination.qmp_sock}"]
         begun = time.time()
         process = pair.a.popen(argv, stdout=-1, text=True)
@@ -283,7 +285,7 @@ def show(name, turns):
                      middle(column["cpu_qemus"]), middle(column["idle"]),
                      spread(column["share"], "%.2f"), spread(column["pause"], "%.0f"),
                      ratio(turns, way, "plain", "pause"), spread(column["wall"], "%.1f")))
-    own = [turn[way] for turn in turns for way in ("vmferry", "fast")]
+    own = [turn[way] for turn in turns for way in OPTIONS]
     print("vmferry itself: %.1f MiB at most, %.2f s of CPU at most; allocated over there: "
           "%.2f of the source's at most" % (max(turn["rss"] for turn in own),
                                             max(turn["cpu"] for turn in own),

@@ -100,14 +100,15 @@ class Move:
         for before, after in zip(self.before, self.traces()):
             before.check(after, allowed)
 
-    def check_moved(self, allowed_litter=()):
+    def check_moved(self, allowed_litter=(), may_complain=False):
         """Asserts that the guest runs on the destination only and lost nothing;
-        ends it. Returns its Beats."""
+        ends it. Returns its Beats. may_complain: its QEMU may have said on stderr that a
+        client of its NBD server was lost."""
         if not self.destination:
             self.attach_destination()
         self._check_goes_on(self.destination)
         return self._check(self.destination, allowed_litter, lambda: verify.check_moved(
-            self.guest, self.source, self.destination))
+            self.guest, self.source, self.destination), may_complain)
 
     def check_moved_disks(self):
         """Only the part of check_moved that looks at disks and beats."""

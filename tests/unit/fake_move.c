@@ -52,6 +52,8 @@ void fake_move_begin(struct fake_move *f)
 	f->opt = (struct options){
 		.source = fake_path(f->src.fake),
 		.dst.socket = str_dup(fake_path(f->dst.fake)),
+		.encrypt = ENCRYPT_X509,
+		.certificates = "/nowhere",
 		.port_low = 20000 + (int)(loop_now_ms() % 20000),
 		.timeouts = {.connect_ms = 20000,
 			     .answer_ms = 20000,

@@ -291,6 +291,12 @@ static int listen_on(int port)
 	return -1;
 }
 
+/* Whether it has the object that it is to encrypt with, if it is to. */
+static bool has_keys(const struct fake_qemu *q, const char *id)
+{
+	return !*id || json_object_get(q->objects, id);
+}
+
 static void nbd_start(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
@@ -300,6 +306,11 @@ static void nbd_start(struct fake *f, json_t *args, void *arg)
 		fake_refuse(f, "NBD server already running");
 		return;
 	}
+	if (!has_keys(q, member(args, "tls-creds"))) {
+		fake_refuse(f, "No TLS credentials with id 'x'");
+		return;
+	}
+	snprintf(q->nbd_keys, sizeof(q->nbd_keys), "%s", member(args, "tls-creds"));
 	q->nbd_fd = listen_on(port);
 	if (q->nbd_fd < 0)
 		fake_refuse(f, "Failed to find an available port: Address already in use");
@@ -375,6 +386,24 @@ static void object_add(struct fake *f, json_t *args, void *arg)
 	fake_answer(f, NULL);
 }
 
+static void object_del(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+
+	if (json_object_del(q->objects, member(args, "id")) < 0)
+		fake_refuse(f, "object 'x' not found");
+	else
+		fake_answer(f, NULL);
+}
+
+/* Only that it is there is looked at. */
+static void query_stats(struct fake *f, json_t *args, void *arg)
+{
+	(void)args;
+	(void)arg;
+	fake_answer(f, NULL);
+}
+
 static json_t *child_json(const char *name, const char *type)
 {
 	return json_pack("{s:s, s:o}", "name", name, "type", json_sprintf("child<%s>", type));
@@ -446,8 +475,10 @@ static bool use_fd(struct fake_qemu *q, const char *name)
 static bool reach_export(struct fake_qemu *q, json_t *options)
 {
 	json_t *nbd = json_object_get(options, "file");
+	const char *keys = member(nbd, "tls-creds");
 
-	return use_fd(q, member(json_object_get(nbd, "server"), "str")) && q->peer &&
+	return has_keys(q, keys) && q->peer && is(keys, q->peer->nbd_keys) &&
+	       use_fd(q, member(json_object_get(nbd, "server"), "str")) &&
 	       json_object_get(q->peer->exports, member(nbd, "export"));
 }
 
@@ -660,6 +691,14 @@ static void complete(struct fake_qemu *q)
 	set_migration(q->peer, "completed");
 }
 
+static bool have_same_keys(const struct fake_qemu *a, const struct fake_qemu *b)
+{
+	const char *keys = member(a->parameters, "tls-creds");
+
+	return has_keys(a, keys) && has_keys(b, keys) &&
+	       is(keys, member(b->parameters, "tls-creds"));
+}
+
 static void migrate(struct fake *f, json_t *args, void *arg)
 {
 	struct fake_qemu *q = arg;
@@ -670,7 +709,7 @@ static void migrate(struct fake *f, json_t *args, void *arg)
 	}
 	fake_answer(f, NULL);
 	set_migration(q, "setup");
-	if (!q->peer || q->peer->gone || !q->peer->incoming) {
+	if (!q->peer || q->peer->gone || !q->peer->incoming || !have_same_keys(q, q->peer)) {
 		set_migration(q, "failed");
 		return;
 	}
@@ -770,6 +809,8 @@ static const struct {
 	{"migrate-continue", migrate_continue},
 	{"migrate_cancel", migrate_cancel},
 	{"object-add", object_add},
+	{"object-del", object_del},
+	{"query-stats", query_stats},
 	{"qom-list", qom_list},
 	{"getfd", getfd},
 	{"closefd", closefd},
@@ -817,8 +858,8 @@ void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination)
 		.capabilities =
 			json_pack("{s:b, s:b, s:b, s:b}", "events", 0, "pause-before-switchover", 0,
 				  "late-block-activate", 0, "return-path", 0),
-		.parameters =
-			json_pack("{s:i, s:i}", "max-bandwidth", 134217728, "downtime-limit", 300),
+		.parameters = json_pack("{s:i, s:i, s:s, s:s}", "max-bandwidth", 134217728,
+					"downtime-limit", 300, "tls-creds", "", "tls-hostname", ""),
 	};
 	q->drives[0] = (struct fake_drive){
 		.device = "virtio0",
@@ -898,6 +939,8 @@ const char *fake_qemu_changed(const struct fake_qemu *q)
 		return "there is a descriptor nobody uses";
 	if (json_object_size(q->nodes))
 		return "there is a node";
+	if (json_object_size(q->objects))
+		return "there is an object";
 	if (!json_equal(q->capabilities, json_object_get(q->at_start, "capabilities")))
 		return "a capability is not as it was";
 	if (!json_equal(q->parameters, json_object_get(q->at_start, "parameters")))

@@ -47,6 +47,7 @@ struct fake_qemu {
 	json_t *objects;       /* made by object-add: id -> null */
 	json_t *qom;           /* QOM path -> properties, of devices and buses */
 	json_t *fds;           /* names of descriptors it was given and has not used -> null */
+	char nbd_keys[80];     /* the NBD server's tls-creds; "" for none */
 	int nbd_fd;            /* listens for real; -1: no NBD server */
 	int ram_fd;            /* the same for RAM */
 	bool was_running;      /* when `migrate` came */

@@ -201,6 +201,69 @@ START_TEST(a_lost_connection_ends_all_and_removes_what_was_made)
 }
 END_TEST
 
+static void make_keys(const char *path)
+{
+	_autofree_ char *key = str_printf("%s/keys.psk", path);
+
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	touch(key);
+}
+
+START_TEST(a_lost_connection_removes_the_keys)
+{
+	_autofree_ char *path = NULL;
+
+	begin();
+	path = str_printf("%s/keys", directory);
+	ck_assert_ok(guard_keys(guard, path, &err), &err);
+	make_keys(path);
+	run_program();
+	guard_close(guard);
+	guard = NULL;
+	ck_assert(holds(is_gone, path));
+	ck_assert(holds(all_are_gone, NULL));
+	end();
+}
+END_TEST
+
+/* We may have died before they were made, or after they were removed. */
+START_TEST(keys_that_are_not_there_are_no_matter)
+{
+	_autofree_ char *path = NULL;
+
+	begin();
+	path = str_printf("%s/keys", directory);
+	ck_assert_ok(guard_keys(guard, path, &err), &err);
+	ck_assert_ok(guard_made(guard, 1, &err), &err);
+	guard_close(guard);
+	guard = NULL;
+	ck_assert(holds(is_gone, files[1]));
+	ck_assert(holds(all_are_gone, NULL));
+	end();
+}
+END_TEST
+
+/* The guest is there by then, so nobody needs them any more. */
+START_TEST(a_guard_that_was_released_removes_the_keys)
+{
+	_autofree_ char *path = NULL;
+	pid_t pid;
+
+	begin();
+	path = str_printf("%s/keys", directory);
+	ck_assert_ok(guard_keys(guard, path, &err), &err);
+	make_keys(path);
+	pid = run_program();
+	ck_assert_ok(guard_release(guard, PATIENCE_MS, &err), &err);
+	guard_close(guard);
+	guard = NULL;
+	ck_assert(holds(is_gone, path));
+	ck_assert(holds(all_but_one_are_gone, &pid));
+	kill(pid, SIGKILL);
+	end();
+}
+END_TEST
+
 /* The user has removed it, and begun anew, before the connection's end was seen. */
 START_TEST(a_file_of_another_move_stays)
 {
@@ -566,6 +629,9 @@ int main(void)
 		a_released_program_lives,
 		a_released_program_may_write,
 		a_release_is_waited_for,
+		a_lost_connection_removes_the_keys,
+		keys_that_are_not_there_are_no_matter,
+		a_guard_that_was_released_removes_the_keys,
 		an_undo_after_a_release,
 		a_silence_ends_all_and_removes_what_was_made,
 		a_silence_after_a_release_ends_only_the_guard,

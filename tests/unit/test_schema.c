@@ -10,6 +10,7 @@
 #include "qmp/drives.h"
 #include "qmp/machine.h"
 #include "qmp/migration.h"
+#include "qmp/tls.h"
 #include "qmp/tree.h"
 #include "unit.h"
 
@@ -237,6 +238,8 @@ static void begin(void)
 		"query-pci",
 		"yank",
 		"blockdev-reopen",
+		"object-add",
+		"object-del",
 	};
 	struct stream *stream;
 
@@ -265,7 +268,8 @@ static void say_block(const struct qmp_caps *caps)
 	size_t count;
 	bool there;
 
-	ck_assert_ok(qmp_nbd_start(qmp, "127.0.0.1", 49152, &err), &err);
+	ck_assert_ok(qmp_nbd_start(qmp, "127.0.0.1", 49152, NULL, &err), &err);
+	ck_assert_ok(qmp_nbd_start(qmp, "127.0.0.1", 49152, "k", &err), &err);
 	ck_assert_ok(qmp_finish(qmp_nbd_stop_send(qmp), &err), &err);
 	ck_assert_ok(qmp_export_add(qmp, caps, "#block123", "vmferry-disk-0", &err), &err);
 	ck_assert_ok(qmp_export_del(qmp, "vmferry-disk-0", &err), &err);
@@ -289,6 +293,28 @@ static void say_target(void)
 	target.reconnect_s = 60;
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
 	ck_assert_ok(qmp_finish(qmp_node_yank_send(qmp, "n"), &err), &err);
+}
+
+/* Each way of connecting, with what goes with TLS in it. */
+static void say_encrypted(void)
+{
+	struct qmp_target target = {
+		.nbd_node = "n", .fd_name = "f", .export = "e", .tls = "k", .tls_name = "host"};
+	struct qmp_tls tls = {.id = "k", .directory = "/run/k"};
+
+	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
+	target.fd_name = NULL;
+	target.address = "fd00::1";
+	target.port = 49152;
+	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
+	for (int kind = 0; kind < 4; kind++) {
+		tls.certificates = kind & 1;
+		tls.server = kind & 2;
+		ck_assert_ok(qmp_tls_add(qmp, &tls, &err), &err);
+	}
+	ck_assert_ok(qmp_tls_remove(qmp, "a", &err), &err);
+	ck_assert_ok(qmp_tls_for_ram(qmp, "k", &err), &err);
+	ck_assert_ok(qmp_tls_for_ram(qmp, "", &err), &err);
 }
 
 static void say_jobs(void)
@@ -351,7 +377,8 @@ static void say_migration(void)
 		ck_assert_ok(qmp_capability_set(qmp, qmp_cap_name(cap), true, &err), &err);
 		ck_assert_ok(qmp_capability_set(qmp, qmp_cap_name(cap), false, &err), &err);
 	}
-	ck_assert_ok(qmp_parameters_set(qmp, &parameters, &err), &err);
+	ck_assert_ok(qmp_parameters_set(qmp, &parameters, false, &err), &err);
+	ck_assert_ok(qmp_parameters_set(qmp, &parameters, true, &err), &err);
 	ck_assert_ok(qmp_parameters_get(qmp, &parameters, &err), &err);
 	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 1, 65535, &err), &err);
 	ck_assert_ok(qmp_pass_fd(qmp, "f", 0, &err), &err);
@@ -370,6 +397,7 @@ static void say_everything(const struct qmp_caps *caps)
 
 	say_block(caps);
 	say_target();
+	say_encrypted();
 	say_jobs();
 	say_mirrors(caps);
 	if (qmp_can(caps, QMP_BLOCK_JOB_CHANGE))
@@ -481,11 +509,11 @@ START_TEST(what_a_qemu_can_is_seen)
 {
 	static const struct {
 		const char *version;
-		bool change, set_active, block;
+		bool change, set_active, block, accelerators;
 	} wanted[] = {
-		{"7.2", false, false, true},
-		{"10.0", true, true, false},
-		{"11.1", true, true, false},
+		{"7.2", false, false, true, false},
+		{"10.0", true, true, false, false},
+		{"11.1", true, true, false, true},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(wanted); i++) {
@@ -497,9 +525,10 @@ START_TEST(what_a_qemu_can_is_seen)
 		ck_assert_int_eq(qmp_can(&caps, QMP_BLOCK_JOB_CHANGE), wanted[i].change);
 		ck_assert_int_eq(qmp_can(&caps, QMP_SET_ACTIVE), wanted[i].set_active);
 		ck_assert_int_eq(qmp_can(&caps, QMP_MIG_BLOCK), wanted[i].block);
+		ck_assert_int_eq(qmp_can(&caps, QMP_ACCELERATORS), wanted[i].accelerators);
 		for (int cap = 0; cap < QMP_CAP_COUNT; cap++)
-			if (cap != QMP_BLOCK_JOB_CHANGE && cap != QMP_SET_ACTIVE &&
-			    cap != QMP_MIG_BLOCK)
+			if (cap != QMP_ACCELERATORS && cap != QMP_BLOCK_JOB_CHANGE &&
+			    cap != QMP_SET_ACTIVE && cap != QMP_MIG_BLOCK)
 				ck_assert_msg(qmp_can(&caps, cap), "%s: %s", wanted[i].version,
 					      qmp_cap_name(cap));
 		json_decref(schema);
@@ -579,6 +608,29 @@ START_TEST(a_target_that_comes_back_is_qemus_own)
 }
 END_TEST
 
+START_TEST(a_key_is_named_and_never_said)
+{
+	struct qmp_tls tls = {.id = "k", .directory = "/run/k"};
+
+	begin();
+	ck_assert_ok(qmp_tls_add(qmp, &tls, &err), &err);
+	sent("object-add", "{\"qom-type\": \"tls-creds-psk\", \"id\": \"k\", \"dir\": \"/run/k\", "
+			   "\"endpoint\": \"client\", "
+			   "\"priority\": \"NORMAL:-CIPHER-ALL:+AES-128-GCM:+CHACHA20-POLY1305\", "
+			   "\"username\": \"vmferry\"}");
+	tls.server = true;
+	ck_assert_ok(qmp_tls_add(qmp, &tls, &err), &err);
+	sent("object-add", "{\"qom-type\": \"tls-creds-psk\", \"id\": \"k\", \"dir\": \"/run/k\", "
+			   "\"endpoint\": \"server\", "
+			   "\"priority\": \"NORMAL:-CIPHER-ALL:+AES-128-GCM:+CHACHA20-POLY1305\"}");
+	tls.certificates = true;
+	ck_assert_ok(qmp_tls_add(qmp, &tls, &err), &err);
+	sent("object-add", "{\"qom-type\": \"tls-creds-x509\", \"id\": \"k\", \"dir\": \"/run/k\", "
+			   "\"endpoint\": \"server\", \"verify-peer\": true}");
+	end();
+}
+END_TEST
+
 START_TEST(a_target_is_replugged)
 {
 	struct qmp_target target = {
@@ -599,6 +651,43 @@ START_TEST(a_target_is_replugged)
 }
 END_TEST
 
+/* Before 5.0. */
+static void only_nested(struct fake *f, json_t *args, void *arg)
+{
+	(void)arg;
+	if (json_object_get(args, "props"))
+		fake_answer(f, NULL);
+	else
+		fake_refuse(f, "Parameter 'dir' is unexpected");
+}
+
+START_TEST(an_old_qemu_has_its_key_nested)
+{
+	struct qmp_tls tls = {.id = "k", .directory = "/run/k", .server = true};
+
+	begin();
+	fake_call_fn(fake, "object-add", only_nested, NULL);
+	ck_assert_ok(qmp_tls_add(qmp, &tls, &err), &err);
+	sent("object-add",
+	     "{\"qom-type\": \"tls-creds-psk\", \"id\": \"k\", \"props\": "
+	     "{\"dir\": \"/run/k\", \"endpoint\": \"server\", "
+	     "\"priority\": \"NORMAL:-CIPHER-ALL:+AES-128-GCM:+CHACHA20-POLY1305\"}}");
+	end();
+}
+END_TEST
+
+START_TEST(the_newer_form_of_a_key_tells_why)
+{
+	struct qmp_tls tls = {.id = "k", .directory = "/run/k"};
+
+	begin();
+	fake_error(fake, "object-add", "Unable to access credentials");
+	ck_assert_int_eq(qmp_tls_add(qmp, &tls, &err), -1);
+	ck_assert_ptr_nonnull(strstr(err.text, "Unable to access credentials"));
+	end();
+}
+END_TEST
+
 START_TEST(an_ipv6_address_has_brackets_in_a_uri_only)
 {
 	begin();
@@ -606,7 +695,7 @@ START_TEST(an_ipv6_address_has_brackets_in_a_uri_only)
 	sent("migrate-incoming", "{\"uri\": \"tcp:[fd00::1]:5,to=9\", \"exit-on-error\": false}");
 	ck_assert_ok(qmp_migrate_incoming(qmp, "10.0.0.2", 6, 6, &err), &err);
 	sent("migrate-incoming", "{\"uri\": \"tcp:10.0.0.2:6,to=6\", \"exit-on-error\": false}");
-	ck_assert_ok(qmp_nbd_start(qmp, "fd00::1", 5, &err), &err);
+	ck_assert_ok(qmp_nbd_start(qmp, "fd00::1", 5, NULL, &err), &err);
 	sent("nbd-server-start",
 	     "{\"addr\": {\"type\": \"inet\", \"data\": {\"host\": \"fd00::1\", "
 	     "\"port\": \"5\"}}}");
@@ -686,6 +775,9 @@ int main(void)
 		a_larger_target_is_limited,
 		a_target_that_comes_back_is_qemus_own,
 		a_target_is_replugged,
+		a_key_is_named_and_never_said,
+		an_old_qemu_has_its_key_nested,
+		the_newer_form_of_a_key_tells_why,
 		an_ipv6_address_has_brackets_in_a_uri_only,
 		an_export_is_writable_the_new_way_and_the_old,
 		exports_are_not_asked_for_where_that_cannot_be,
