@@ -190,6 +190,27 @@ static void pair(struct migration *m, struct disk *disk)
 		look_at_overlay(m, disk);
 }
 
+/* The NBD server before 9.0 ends its QEMU when a client hangs up whose disk is in an iothread
+ * ("nbd_blockdev_client_closed: Assertion `qemu_in_main_thread()", 7.2), and drive-mirror hangs up
+ * when it has ended, with the server still needed for other disks. Otherwise the server ends
+ * first: see stop_nbd_and_continue(). 5.2 knows no such assertion, and no lock either. */
+static void look_at_iothread(struct migration *m, const struct disk *disk)
+{
+	struct err err;
+	int in_iothread = disk->dst && !m->in_stream && m->opt->mirror == MIRROR_DRIVE &&
+					  !qmp_can(&m->dst.caps, QMP_BLOCK_JOB_CHANGE)
+				  ? qmp_drive_in_iothread(m->dst.qmp, disk->dst, &err)
+				  : 0;
+
+	if (in_iothread < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (in_iothread)
+		problems_add(&m->problems,
+			     "disk %s: its controller on %s has an iothread, and that QEMU would "
+			     "die of the end of a drive-mirror; leave --mirror=drive out",
+			     disk->name, m->dst.name);
+}
+
 /* -1 when the QEMU could not be looked at. */
 static int look_at_qemu(struct migration *m, struct err *err)
 {
@@ -209,6 +230,8 @@ static int look_at_qemu(struct migration *m, struct err *err)
 	choose_method(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_size(m, &m->disks.list[i]);
+	for (size_t i = 0; i < m->disks.count; i++)
+		look_at_iothread(m, &m->disks.list[i]);
 	look_at_space(m);
 	return 0;
 }

@@ -195,10 +195,8 @@ int step_detach(struct migration *m, int64_t timeout_ms, struct err *err)
 		else
 			ret = qmp_finish(requests[i], err);
 	free(requests);
-	if (ret < 0 || migration_await(m, "the end of the mirrors", timeout_ms, all_ended, err) < 0)
-		return -1;
-	shut_down_disks(m);
-	return 0;
+	return ret < 0 ? -1
+		       : migration_await(m, "the end of the mirrors", timeout_ms, all_ended, err);
 }
 
 static bool all_concluded(struct migration *m)

@@ -244,8 +244,22 @@ static int remove_target(struct migration *m, struct disk *disk, int64_t timeout
 	return 0;
 }
 
+/* See stop_nbd_and_continue(). A server that cannot be told is the matter of undo_serve(). */
+static void end_server_first(struct migration *m)
+{
+	struct err err;
+
+	if (!m->nbd_started || !qmp_alive(m->dst.qmp))
+		return;
+	if (stop_serving(m, &err) == 0)
+		m->nbd_started = false;
+	else if (err.kind == ERR_TIMEOUT)
+		drop_destination(m); /* it may be the connection that hangs */
+}
+
 int undo_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	end_server_first(m);
 	disconnect_disks(m);
 	return undo_each_disk(m, remove_target, timeout_ms, err);
 }
