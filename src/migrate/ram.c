@@ -374,7 +374,8 @@ static int stop_nbd_and_continue(struct migration *m, struct err *err)
 	if (stop && qmp_finish(stop, err) < 0 && !(m->resumed && err->kind == ERR_QMP))
 		return -1;
 	m->nbd_started = false;
-	shut_down_disks(m);
+	if (!m->by_hand) /* else finish ends the server, over there */
+		shut_down_disks(m);
 	return 0;
 }
 
