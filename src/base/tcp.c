@@ -125,6 +125,44 @@ size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, si
 	return count;
 }
 
+bool tcp_may_copy(pid_t pid)
+{
+	int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
+	int fd = pidfd >= 0 ? pidfd_getfd(pidfd, 0, 0) : -1;
+	bool may = fd >= 0 || (pidfd >= 0 && errno == EBADF); /* it has none of that number */
+
+	if (fd >= 0)
+		close(fd);
+	if (pidfd >= 0)
+		close(pidfd);
+	return may;
+}
+
+struct tcp_health tcp_health(int fd)
+{
+	struct tcp_health health = {0};
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return health;
+	health.stands = info.tcpi_state == TCP_ESTABLISHED;
+	health.silent_ms = info.tcpi_unacked ? info.tcpi_last_ack_recv : 0;
+	return health;
+}
+
+void tcp_set_patience(int fd, int64_t ms)
+{
+	int on = 1, third_s = ms >= 3000 ? (int)(ms / 3000) : 1, probes = 2;
+	unsigned int patience_ms = (unsigned int)ms;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &third_s, sizeof(third_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &third_s, sizeof(third_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
+}
+
 void tcp_quickack(int fd)
 {
 	int on = 1;

@@ -2,6 +2,7 @@
 #ifndef VMFERRY_BASE_TCP_H
 #define VMFERRY_BASE_TCP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -24,6 +25,22 @@ char *tcp_local_address(const char *host, struct err *err);
  * how many, @max at most. None where we may not have them (pidfd_getfd(2), Linux 5.6: being
  * root, or the same user and nothing restricts ptrace(2)). The caller's to close. */
 size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, size_t max);
+
+/* Whether tcp_connections_of() can find anything of process @pid. */
+bool tcp_may_copy(pid_t pid);
+
+/* How a connection is: it stands, or one side has ended it; and for how many ms what was sent has
+ * not been acknowledged (tcp(7): TCP_INFO), 0 when all was. */
+struct tcp_health {
+	bool stands;
+	int64_t silent_ms;
+};
+
+struct tcp_health tcp_health(int fd);
+
+/* Ends the connection @fd when nothing of the other side was heard for @ms, whether there was
+ * something to send or not (SO_KEEPALIVE, TCP_USER_TIMEOUT). */
+void tcp_set_patience(int fd, int64_t ms);
 
 /* Lets the next segments that come in on @fd be acknowledged at once (TCP_QUICKACK, tcp(7);
  * the kernel falls back by itself after a while). */

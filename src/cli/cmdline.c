@@ -207,6 +207,16 @@ static int take_timeout(struct cmdline *cmd, const char *arg, struct err *err)
 		   "wants WHAT=SECONDS, WHAT being connect, answer, start, stall or switchover");
 }
 
+static int take_reconnect(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	long seconds;
+
+	if (!parse_number(arg, 0, 100000, &seconds))
+		return bad(err, "--reconnect", arg, "wants a number of seconds, 0 to 100000");
+	cmd->options.timeouts.reconnect_ms = seconds ? seconds * 1000 : -1;
+	return 0;
+}
+
 static int take_identity(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	(void)err;
@@ -301,6 +311,8 @@ static const struct row rows[] = {
 	 "the destination's address for disks and RAM (default: the one SSH reached)"},
 	{"ports", 0, "LOW-HIGH", FOR_MIGRATE | FOR_PREPARE, take_ports,
 	 "ports of the destination for disks and RAM (default: 49152-49215)"},
+	{"reconnect", 0, "SECONDS", FOR_MIGRATE | FOR_PERFORM | FOR_RECOVER, take_reconnect,
+	 "how long a lost connection is waited for while disks are copied (default: 60; 0: not)"},
 	{"keep-source", 0, NULL, FOR_MIGRATE | FOR_CONFIRM, take_keep_source,
 	 "leave the source's QEMU, stopped"},
 	{"all", 0, NULL, FOR_RECOVER, take_all, "recover every guest"},
@@ -456,6 +468,7 @@ void cmdline_default_timeouts(struct timeouts *t)
 	give(&t->start_ms, 60000);
 	give(&t->stall_ms, 60000);
 	give(&t->switchover_ms, 15000);
+	give(&t->reconnect_ms, 60000);
 }
 
 static void set_defaults(struct cmdline *cmd)

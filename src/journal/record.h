@@ -75,7 +75,7 @@ struct record {
 	uint64_t bandwidth;      /* bytes/s */
 	uint64_t downtime_limit; /* ms */
 	uint32_t port_low, port_high;
-	int64_t connect_ms, answer_ms, start_ms, stall_ms, switchover_ms;
+	int64_t connect_ms, answer_ms, start_ms, stall_ms, switchover_ms, reconnect_ms;
 
 	/* How far it is. */
 	char *step; /* the row's name */

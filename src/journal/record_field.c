@@ -80,6 +80,7 @@ static const struct record_field record[] = {
 	{IN_RECORD(start_ms), NUMBER(INT64_MAX)},
 	{IN_RECORD(stall_ms), NUMBER(INT64_MAX)},
 	{IN_RECORD(switchover_ms), NUMBER(INT64_MAX)},
+	{IN_RECORD(reconnect_ms), NUMBER(INT64_MAX)},
 
 	{IN_RECORD(in_stream), FLAG},
 	{IN_RECORD(was_running), FLAG},

@@ -99,6 +99,7 @@ void disks_add(struct disks *disks, const struct qmp_drive *drive, const char *p
 	snprintf(disk->job, sizeof(disk->job), "vmferry-%zu", n);
 	snprintf(disk->target, sizeof(disk->target), "vmferry-target-%zu", n);
 	snprintf(disk->nbd, sizeof(disk->nbd), "vmferry-nbd-%zu", n);
+	snprintf(disk->plug, sizeof(disk->plug), "vmferry-plug-%zu", n);
 	disk->nbd_fd = -1;
 	snprintf(disk->export, sizeof(disk->export), "vmferry-disk-%zu", n);
 }

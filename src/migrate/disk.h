@@ -34,13 +34,15 @@ struct disk {
 	char *storage; /* what the source's storage is, see look_at_storage(); NULL: not asked */
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
-	int nbd_fd; /* our copy of the connection that the source's QEMU has, or -1 */
+	char plug[24]; /* what nbd's place is taken by in step replug */
+	int nbd_fd;    /* our copy of a connection that the source's QEMU has, or -1; see link.h */
+	struct loop_fd *nbd_watch; /* for its end, or NULL */
 	/* The file that we make over there, see files.c. */
 	bool making;         /* it may be there under its temporary name */
 	uint64_t made_inode; /* of that file; 0: not known */
 	uint64_t made_birth; /* the second in which its inode came to be; 0: not known */
 	char *made_path;     /* it has this name, its final one; NULL: not yet, or none */
-	bool passed_fd, has_target, has_job; /* made by us in the source's QEMU */
+	bool passed_fd, has_target, has_plug, has_job; /* made by us in the source's QEMU */
 
 	/* What the source's QEMU told by events. */
 	bool ready;      /* in steady state */

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "migrate/migration.h"
 #include "migrate/record.h"
+#include "migrate/reopen.h"
 #include "migrate/step_functions.h"
 #include "migrate/steps.h"
 
@@ -38,7 +39,9 @@ static int last_look(struct migration *m, const struct step *step, struct err *e
 	loop_poll(m->loop);
 	if (step->cancellable && loop_signal(m->loop))
 		return err_set(err, ERR_INTERRUPTED, "interrupted");
-	return m->switched ? 0 : migration_check_alive(m, err);
+	if (m->switched || migration_check_alive(m, err) == 0)
+		return 0;
+	return reopen_may_help(m) ? reopen_destination(m, err) : -1;
 }
 
 /* Without a record of what is about to be done it is not done, as long as that can be helped. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "migrate/link.h"
 #include "migrate/mark.h"
 #include "migrate/step_functions.h"
 
@@ -216,6 +217,7 @@ int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
 			"they were at the switchover: `cont` runs it here, if it is surely not "
 			"running there; else `quit` it",
 			m->dst.name, m->opt->source);
+	link_hang_up(m);
 	if (end_source(m, timeout_ms, err) < 0)
 		return err_wrap(err,
 				"the guest runs on %s, but the source's stopped QEMU could not be "

@@ -109,8 +109,9 @@ static void choose_address(struct migration *m)
 	struct err err;
 
 	if (m->opt->data_address || !m->by_hand) {
-		m->listening.address =
-			m->opt->data_address ? m->opt->data_address : host_address(m->host);
+		m->address = str_dup(m->opt->data_address ? m->opt->data_address
+							  : host_address(m->host));
+		m->listening.address = m->address;
 		return;
 	}
 	m->address = address_towards_source(m, &err);

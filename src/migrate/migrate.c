@@ -4,8 +4,8 @@
 
 #include "base/str.h"
 #include "migrate/handover.h"
+#include "migrate/link.h"
 #include "migrate/look.h"
-#include "migrate/nbd.h"
 #include "migrate/record.h"
 #include "migrate/step_functions.h"
 
@@ -38,7 +38,7 @@ void migration_free(struct migration *m)
 	free(m->scope_slice);
 	clone_deinit(&m->clone);
 	source_process_deinit(&m->process);
-	disconnect_disks(m);
+	link_close(m);
 	disconnect_ram(m);
 	journal_close(m->journal);
 	record_deinit(&m->record);

@@ -43,6 +43,16 @@ struct side {
 	bool resumed;              /* RESUME came */
 };
 
+/* The connections of the disks; see link.h. */
+struct link {
+	bool returns;                /* QEMU makes a lost one anew */
+	bool expecting;              /* they are being opened */
+	struct loop_timer *quickack; /* while the mirrors run to an old NBD server, else NULL */
+	struct loop_timer *look;     /* while they are watched, else NULL */
+	int64_t lost_ms;             /* loop_now_ms() since when one is lost; 0: all are there */
+	bool told;                   /* that it is lost */
+};
+
 /* Where the destination listens: prepare's answer to the source. */
 struct listening {
 	const char *address;
@@ -89,7 +99,7 @@ struct migration {
 	char id[33];                 /* of this migration, 32 hex digits */
 	char *address;               /* behind listening.address, when it is not opt's or host's */
 	struct listening listening;
-	struct loop_timer *quickack;     /* while the mirrors run to an old NBD server, else NULL */
+	struct link link;
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
 	/* What is on record; see record.h. */
@@ -117,6 +127,7 @@ struct migration {
 	bool dst_obeyed;      /* it has ended because we told it to */
 	bool dst_left;        /* it holds the last of the guest, and is not ended */
 	bool dst_quit;        /* we have ended the destination's QEMU */
+	bool hangup_kills;    /* the destination's QEMU would die of an NBD client's end */
 	bool dst_unreachable; /* an undo could not reach it: the others need not try */
 	bool switched;        /* `cont` was sent to the destination: no way back */
 	bool may_have_run;    /* an earlier process may have sent it */

@@ -1,13 +1,12 @@
 /* The data path of the disks: the NBD server and exports on the destination, the nodes
  * that reach them in the source's QEMU. */
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/link.h"
 #include "migrate/nbd.h"
+#include "migrate/nbd_probe.h"
 #include "migrate/step_functions.h"
 
 /* QEMU has no class for it: the text is bind(2)'s or listen(2)'s own. */
@@ -105,11 +104,14 @@ int step_export(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-void target_of(const struct disk *disk, struct qmp_target *target)
+void target_of(const struct migration *m, const struct disk *disk, struct qmp_target *target)
 {
 	*target = (struct qmp_target){
 		.nbd_node = disk->nbd,
-		.fd_name = disk->nbd,
+		.fd_name = m->link.returns ? NULL : disk->nbd,
+		.address = m->listening.address,
+		.port = m->listening.nbd_port,
+		.reconnect_s = m->link.returns ? (int)(m->opt->timeouts.reconnect_ms / 1000) : 0,
 		.export = disk->export,
 		.limit_bytes =
 			disk->dst_size > disk->src->virtual_size ? disk->src->virtual_size : 0,
@@ -122,31 +124,44 @@ bool uses_drive_mirror(const struct migration *m)
 	       !qmp_can(&m->src.caps, QMP_BLOCKDEV_ADD);
 }
 
-/* We open the connection and hand it to QEMU: QEMU itself would wait for a port that a
- * firewall swallows inside blockdev-add, for minutes, with its monitor and maybe the guest's
- * disks standing still. */
-static int connect_disk(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
+static int unreachable(const struct migration *m, struct err *err)
+{
+	return err_wrap(err,
+			"%s: its NBD port cannot be reached from here; open it in the "
+			"firewall, or name others with --ports, --data-address",
+			m->dst.name);
+}
+
+/* QEMU itself would wait for a port that a firewall swallows inside blockdev-add, for minutes,
+ * with its monitor and maybe the guest's disks standing still. */
+static int see_port(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (nbd_probe(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms, err) == 0)
+		return 0;
+	return unreachable(m, err);
+}
+
+/* Where QEMU is not to open it itself, we do, and hand it over. */
+static int connect_disk(struct migration *m, struct disk *disk, const char *name,
+			int64_t timeout_ms, struct err *err)
 {
 	disk->nbd_fd =
 		tcp_connect(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms, err);
 	if (disk->nbd_fd < 0)
-		return err_wrap(err,
-				"%s: its NBD port cannot be reached from here; open it in the "
-				"firewall, or name others with --ports, --data-address",
-				m->dst.name);
+		return unreachable(m, err);
 	disk->passed_fd = true;
-	return qmp_pass_fd(m->src.qmp, disk->nbd, disk->nbd_fd, err);
+	return qmp_pass_fd(m->src.qmp, name, disk->nbd_fd, err);
 }
 
 static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_target target;
 
-	if (connect_disk(m, disk, timeout_ms, err) < 0)
+	if (!m->link.returns && connect_disk(m, disk, disk->nbd, timeout_ms, err) < 0)
 		return -1;
 	if (uses_drive_mirror(m))
 		return 0;
-	target_of(disk, &target);
+	target_of(m, disk, &target);
 	disk->has_target = true; /* also when its answer is lost */
 	if (qmp_target_add(m->src.qmp, disk->target, &target, err) == 0)
 		return 0;
@@ -155,92 +170,116 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 	return -1;
 }
 
-/* QEMU's NBD server before 8.1 leaves Nagle's algorithm on and sends each answer by itself:
- * one waits until the one before it was acknowledged, which our kernel delays by 40 ms
- * unless somebody asks again and again not to. On 7.2 the copy takes twice as long without
- * this, the switchover pause is 44 ms instead of 14 (medians, guest writing 20 MB/s), and
- * blockdev-add stops the guest for 85 ms while it negotiates.
- * That server cannot be asked about it; block-job-change came a version later. */
-#define QUICKACK_EVERY_MS 2
-
-static void keep_answers_coming(void *arg)
+/* Without copies of its sockets we could not end a connection that QEMU has opened. */
+static void choose_who_connects(struct migration *m)
 {
-	struct migration *m = arg;
+	/* 6.0, if anybody has it, has neither the old drain nor step replug: see qmp_target. */
+	bool apt = qmp_can(&m->src.caps, QMP_REOPEN) || !qmp_can(&m->src.caps, QMP_YANK);
 
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].nbd_fd >= 0)
-			tcp_quickack(m->disks.list[i].nbd_fd);
-}
-
-static void begin_to_keep_answers_coming(struct migration *m)
-{
-	if (!qmp_can(&m->dst.caps, QMP_BLOCK_JOB_CHANGE))
-		m->quickack = loop_timer_add(m->loop, QUICKACK_EVERY_MS, keep_answers_coming, m);
-}
-
-/* Which connection is which disk's does not matter: all are treated alike. */
-void adopt_connections(struct migration *m)
-{
-	int *fds = mem_zalloc(m->disks.count + 1, sizeof(*fds));
-	size_t count = tcp_connections_of(m->src_pid, m->listening.address, m->listening.nbd_port,
-					  fds, m->disks.count);
-
-	for (size_t i = 0; i < count; i++)
-		m->disks.list[i].nbd_fd = fds[i];
-	free(fds);
-	begin_to_keep_answers_coming(m);
-	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
-			       1) == 0)
-		m->ram_fd = -1;
+	m->link.returns = apt && !m->hangup_kills && m->opt->timeouts.reconnect_ms > 0 &&
+			  tcp_may_copy(m->src_pid);
+	if (!apt)
+		return;
+	if (m->hangup_kills) {
+		migration_note(m,
+			       "a connection of the disks that is lost will not come back: the "
+			       "QEMU on %s would die of its end, with disks in an iothread and an "
+			       "NBD server before 9.0",
+			       m->dst.name);
+		return;
+	}
+	if (m->opt->timeouts.reconnect_ms > 0 && !m->link.returns)
+		migration_note(m, "a connection of the disks that is lost will not come back "
+				  "(--reconnect): this user may not trace the source's QEMU "
+				  "(ptrace(2)), as root could");
 }
 
 int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	begin_to_keep_answers_coming(m);
+	choose_who_connects(m);
+	if (m->link.returns && see_port(m, timeout_ms, err) < 0)
+		return -1;
+	link_expect(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (add_target(m, &m->disks.list[i], timeout_ms, err) < 0)
 			return err_wrap(err, "disk %s", m->disks.list[i].name);
 	return 0;
 }
 
-/* Our descriptor and QEMU's are one socket. */
-void shut_down_disks(struct migration *m)
+/* One that another process has begun may be done already: what is in use stays. */
+static void remove_old_plug(struct migration *m, struct disk *disk)
 {
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].nbd_fd >= 0)
-			shutdown(m->disks.list[i].nbd_fd, SHUT_RDWR);
+	struct err ignored;
+	bool there;
+
+	if (m->resumed && qmp_node_exists(m->src.qmp, disk->plug, &there, &ignored) == 0 && there)
+		qmp_node_del(m->src.qmp, disk->plug, &ignored);
 }
 
-/* Our copy of the connection would keep it open. */
-void disconnect_disks(struct migration *m)
+static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
-	loop_timer_del(m->quickack);
-	m->quickack = NULL;
-	for (size_t i = 0; i < m->disks.count; i++) {
-		struct disk *disk = &m->disks.list[i];
+	struct qmp_target target;
+	bool there = false;
 
-		if (disk->nbd_fd >= 0)
-			close(disk->nbd_fd);
-		disk->nbd_fd = -1;
-	}
+	remove_old_plug(m, disk);
+	if (m->resumed && qmp_node_exists(m->src.qmp, disk->plug, &there, err) < 0)
+		return -1;
+	if (there)
+		return 0;
+	target_of(m, disk, &target);
+	target.nbd_node = target.fd_name = disk->plug;
+	target.reconnect_s = 0;
+	if (connect_disk(m, disk, disk->plug, timeout_ms, err) < 0)
+		return -1;
+	disk->has_plug = true; /* also when its answer is lost */
+	return qmp_target_replug(m->src.qmp, disk->target, &target, err);
+}
+
+/* While RAM is sent, and the more so while the guest stands still for it, nothing may wait for a
+ * lost connection to come back: QEMU would, with the guest stopped and its monitor silent; see
+ * qmp_target. A copy of hours is behind us; so from here on what is lost is lost. */
+int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (!m->link.returns)
+		return 0;
+	if (link_await(m, err) < 0)
+		return -1;
+	link_close(m);
+	m->link.returns = false;
+	link_expect(m);
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (replug(m, &m->disks.list[i], timeout_ms, err) < 0)
+			return err_wrap(err, "disk %s", m->disks.list[i].name);
+	if (m->resumed)
+		link_adopt(m);
+	m->link.returns = false;
+	return 0;
+}
+
+static int remove_node(struct migration *m, const char *node, struct err *err)
+{
+	bool there;
+
+	if (qmp_node_exists(m->src.qmp, node, &there, err) < 0)
+		return -1;
+	return there ? qmp_node_del(m->src.qmp, node, err) : 0;
 }
 
 static int remove_target(struct migration *m, struct disk *disk, int64_t timeout_ms,
 			 struct err *err)
 {
-	bool there;
-
 	(void)timeout_ms;
-	if (disk->passed_fd)
+	if (disk->passed_fd) {
 		qmp_drop_fd(m->src.qmp, disk->nbd);
+		qmp_drop_fd(m->src.qmp, disk->plug);
+	}
 	disk->passed_fd = false;
-	if (!disk->has_target)
-		return 0;
-	if (qmp_node_exists(m->src.qmp, disk->target, &there, err) < 0)
-		return -1;
-	if (there && qmp_node_del(m->src.qmp, disk->target, err) < 0)
+	if (disk->has_target && remove_node(m, disk->target, err) < 0)
 		return -1;
 	disk->has_target = false;
+	if (disk->has_plug && remove_node(m, disk->plug, err) < 0)
+		return -1;
+	disk->has_plug = false;
 	return 0;
 }
 
@@ -260,6 +299,7 @@ static void end_server_first(struct migration *m)
 int undo_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	end_server_first(m);
-	disconnect_disks(m);
+	link_hang_up(m);
+	link_close(m);
 	return undo_each_disk(m, remove_target, timeout_ms, err);
 }

@@ -22,6 +22,7 @@ struct timeouts {
 	int64_t start_ms;      /* --start, until the monitor answers */
 	int64_t stall_ms;      /* no progress of disks or RAM for so long */
 	int64_t switchover_ms; /* each wait while the guest is stopped */
+	int64_t reconnect_ms;  /* a connection that is lost while the disks are copied; -1: none */
 };
 
 struct options {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "migrate/link.h"
 
 #define SAMPLE_MS 500
 
@@ -21,7 +22,7 @@ int progress_await(struct migration *m, const char *what, int64_t stall_ms,
 			return -1;
 		if (sample(m, &figure, err) < 0)
 			return -1;
-		if (figure != last)
+		if (figure != last || link_is_lost(m))
 			moved_ms = loop_now_ms();
 		else if (loop_now_ms() - moved_ms > stall_ms)
 			return err_set(err, ERR_TIMEOUT,

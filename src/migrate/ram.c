@@ -9,8 +9,8 @@
 
 #include "base/str.h"
 #include "base/tcp.h"
+#include "migrate/link.h"
 #include "migrate/look.h"
-#include "migrate/nbd.h"
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
 
@@ -287,7 +287,7 @@ static int take_guest_back(struct migration *m, int64_t timeout_ms, struct err *
  * request on them fails at once. */
 static void hang_up(struct migration *m)
 {
-	shut_down_disks(m);
+	link_hang_up(m);
 	if (m->ram_fd >= 0)
 		shutdown(m->ram_fd, SHUT_RDWR);
 }
@@ -375,7 +375,7 @@ static int stop_nbd_and_continue(struct migration *m, struct err *err)
 		return -1;
 	m->nbd_started = false;
 	if (!m->by_hand) /* else finish ends the server, over there */
-		shut_down_disks(m);
+		link_end(m);
 	return 0;
 }
 

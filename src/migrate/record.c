@@ -48,6 +48,7 @@ static void note_options(struct record *r, const struct options *opt)
 	r->start_ms = opt->timeouts.start_ms;
 	r->stall_ms = opt->timeouts.stall_ms;
 	r->switchover_ms = opt->timeouts.switchover_ms;
+	r->reconnect_ms = opt->timeouts.reconnect_ms > 0 ? opt->timeouts.reconnect_ms : 0;
 }
 
 static void note_sides(struct migration *m)
@@ -315,6 +316,7 @@ void record_options(const struct record *r, struct options *opt)
 	TAKE(opt->timeouts.start_ms, r->start_ms);
 	TAKE(opt->timeouts.stall_ms, r->stall_ms);
 	TAKE(opt->timeouts.switchover_ms, r->switchover_ms);
+	TAKE(opt->timeouts.reconnect_ms, r->reconnect_ms);
 	for (size_t i = 0; i < sizeof(mirror_words) / sizeof(mirror_words[0]); i++)
 		if (str_eq(mirror_words[i], r->mirror))
 			opt->mirror = (enum mirror_method)i;
@@ -339,6 +341,7 @@ static void take_disk(struct migration *m, const struct record_disk *from, size_
 		snprintf(disk->export, sizeof(disk->export), "%s", from->export);
 	/* What is not there is not found when it is to be taken back. */
 	disk->passed_fd = disk->has_target = row >= step_row("target");
+	disk->has_plug = row >= step_row("replug");
 	disk->has_job = row >= step_row("mirror");
 }
 

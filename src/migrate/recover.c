@@ -28,8 +28,8 @@
 #include <stdio.h>
 
 #include "base/str.h"
+#include "migrate/link.h"
 #include "migrate/look.h"
-#include "migrate/nbd.h"
 #include "migrate/step_functions.h"
 
 enum action {
@@ -353,7 +353,7 @@ int migration_recover(struct migration *m, struct err *err)
 	migration_note(m, "%s", found.dst_words);
 	mark_begun(m, &found);
 	if (found.src == SEEN_THERE && m->listening.address)
-		adopt_connections(m);
+		link_adopt(m);
 	plan = make_plan(m, &found);
 	loop_shield(m->loop, false);
 	if (plan.action == ACTION_RESUME)

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "migrate/link.h"
 #include "migrate/migration.h"
+#include "migrate/reopen.h"
 
 static void on_migration_event(struct side *side, const struct qmp_event *event)
 {
@@ -139,6 +141,8 @@ static bool has_failed(struct migration *m, struct err *err)
 			return true;
 		}
 	}
+	if (link_has_failed(m, err))
+		return true;
 	if (m->detaching && m->src.resumed) {
 		err_set(err, ERR_FAILED,
 			"source: somebody has let the guest run on in the middle of "
@@ -195,9 +199,15 @@ static int await(struct waiting *w, const char *what, int64_t timeout_ms)
 int migration_await(struct migration *m, const char *what, int64_t timeout_ms,
 		    bool (*done)(struct migration *m), struct err *err)
 {
-	struct waiting w = {.m = m, .done = done, .err = err};
+	int64_t until_ms = loop_now_ms() + timeout_ms;
+	int ret;
 
-	return await(&w, what, timeout_ms);
+	do {
+		struct waiting w = {.m = m, .done = done, .err = err};
+
+		ret = await(&w, what, until_ms - loop_now_ms());
+	} while (ret < 0 && reopen_may_help(m) && (ret = reopen_destination(m, err)) == 0);
+	return ret;
 }
 
 int side_await(struct side *side, const char *what, int64_t timeout_ms,

@@ -79,6 +79,12 @@ static bool with_smaller_disks(const struct migration *m)
 	return false;
 }
 
+static bool with_links_that_return(const struct migration *m)
+{
+	return with_mirrors(m) && m->opt->timeouts.reconnect_ms > 0 &&
+	       qmp_can(&m->src.caps, QMP_REOPEN);
+}
+
 static bool with_later_sync(const struct migration *m)
 {
 	return with_mirrors(m) && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
@@ -178,6 +184,9 @@ const struct step steps[] = {
 	STEP("copy", PHASE_PERFORM, with_mirrors, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "wait for the steady state of all disks"),
+	STEP("replug", PHASE_PERFORM, with_links_that_return, step_replug, NO_UNDO("the undo of target removes it, too"),
+	     connect_ms, WAITS, CANCELLABLE,
+	     "connect each disk anew, so that no lost connection is waited for any more"),
 	STEP("sync", PHASE_PERFORM, with_later_sync, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE,
 	     "let every further write go to both sides at once"),

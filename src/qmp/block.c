@@ -79,14 +79,25 @@ static void set_if(json_t *args, const char *key, uint64_t value)
 /* The NBD node, and over it always a raw one, of the source's size if the export is larger:
  * mirror insists on equal sizes since 5.1. Holes stay holes only if both nodes say
  * discard=unmap (seen on 5.2 to 11.1). */
-static json_t *target_options(const struct qmp_target *target)
+static json_t *nbd_options(const struct qmp_target *target)
 {
-	json_t *server = json_pack("{s:s, s:s}", "type", "fd", "str", target->fd_name);
+	json_t *server = target->fd_name
+				 ? json_pack("{s:s, s:s}", "type", "fd", "str", target->fd_name)
+				 : inet(target->address, target->port);
 	json_t *nbd = json_pack("{s:s, s:s, s:o, s:s, s:s}", "driver", "nbd", "node-name",
 				target->nbd_node, "server", server, "export", target->export,
 				"discard", "unmap");
-	json_t *raw =
-		json_pack("{s:s, s:s, s:o}", "driver", "raw", "discard", "unmap", "file", nbd);
+
+	if (!target->fd_name)
+		json_object_set_new(server, "type", json_string("inet"));
+	set_if(nbd, "reconnect-delay", (uint64_t)target->reconnect_s);
+	return nbd;
+}
+
+static json_t *raw_options(const struct qmp_target *target, const char *node, json_t *file)
+{
+	json_t *raw = json_pack("{s:s, s:s*, s:s, s:o}", "driver", "raw", "node-name", node,
+				"discard", "unmap", "file", file);
 
 	set_if(raw, "size", target->limit_bytes);
 	return raw;
@@ -95,10 +106,33 @@ static json_t *target_options(const struct qmp_target *target)
 int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *target,
 		   struct err *err)
 {
-	json_t *options = target_options(target);
+	return qmp_call(qmp, "blockdev-add", raw_options(target, node, nbd_options(target)), NULL,
+			err);
+}
 
-	json_object_set_new(options, "node-name", json_string(node));
-	return qmp_call(qmp, "blockdev-add", options, NULL, err);
+int qmp_target_replug(struct qmp *qmp, const char *node, const struct qmp_target *target,
+		      struct err *err)
+{
+	json_t *options = raw_options(target, node, json_string(target->nbd_node));
+
+	if (qmp_call(qmp, "blockdev-add", nbd_options(target), NULL, err) < 0) {
+		json_decref(options);
+		return -1;
+	}
+	return qmp_call(qmp, "blockdev-reopen", json_pack("{s:[o]}", "options", options), NULL,
+			err);
+}
+
+struct qmp_request *qmp_node_yank_send(struct qmp *qmp, const char *nbd_node)
+{
+	return qmp_send_oob(qmp, "yank",
+			    json_pack("{s:[{s:s, s:s}]}", "instances", "type", "block-node",
+				      "node-name", nbd_node));
+}
+
+int qmp_drain_all(struct qmp *qmp, struct err *err)
+{
+	return qmp_call(qmp, "transaction", json_pack("{s:[]}", "actions"), NULL, err);
 }
 
 int qmp_node_del(struct qmp *qmp, const char *node, struct err *err)
@@ -123,9 +157,9 @@ int qmp_node_exists(struct qmp *qmp, const char *node, bool *there, struct err *
 }
 
 /* drive-mirror takes a file name: the same options as a "json:" one. */
-static char *target_file(const struct qmp_target *target)
+static char *target_file(const struct qmp_target *target, const char *node)
 {
-	_cleanup_json_ json_t *options = target_options(target);
+	_cleanup_json_ json_t *options = raw_options(target, node, nbd_options(target));
 	_autofree_ char *text = json_dumps(options, JSON_COMPACT);
 
 	return str_printf("json:%s", text);
@@ -141,7 +175,7 @@ int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct 
 	if (mirror->target_node) {
 		json_object_set_new(args, "target", json_string(mirror->target_node));
 	} else {
-		_autofree_ char *file = target_file(&mirror->target);
+		_autofree_ char *file = target_file(&mirror->target, mirror->file_node);
 
 		json_object_set_new(args, "target", json_string(file));
 		json_object_set_new(args, "mode", json_string("existing"));

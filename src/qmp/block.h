@@ -37,10 +37,19 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 /* --- the source's side --- */
 
 /* One exported disk as the source reaches it: over a TCP connection to the NBD server that
- * QEMU was given by qmp_pass_fd(). */
+ * QEMU was given by qmp_pass_fd(), or that it opens itself, again and again when it is lost.
+ *
+ * Requests that come while it is lost wait for that long (@reconnect_s), then fail. Whoever drains
+ * the node meanwhile - the guest's own reset of the disk, `stop`, the end of RAM - waits with them
+ * while the guest and the monitor stand still (7.2, 10.0, 11.1; 5.2 lets them fail at once).
+ * block-job-cancel with force lets them fail at once on 7.2, 10.0 and 11.1; on 5.2 any drain
+ * does, so qmp_drain_all() after it. */
 struct qmp_target {
 	const char *nbd_node; /* name for the NBD node */
-	const char *fd_name;
+	const char *fd_name;  /* or NULL, and: */
+	const char *address;  /* numeric */
+	int port;
+	int reconnect_s;
 	const char *export;
 	uint64_t limit_bytes; /* show only so much of a larger export; 0: all of it */
 };
@@ -49,6 +58,21 @@ struct qmp_target {
  * passed on as such. */
 int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *target,
 		   struct err *err);
+
+/* Puts the tree @node of qmp_target_add() or of a drive-mirror on another connection to the same
+ * export, a passed one: blockdev-add of an NBD node @nbd_node over @target->fd_name, and
+ * blockdev-reopen of @node with it, also under a running mirror (QMP_REOPEN; seen on 7.2, 10.0,
+ * 11.1). The node before it goes by itself, its requests have ended by then. */
+int qmp_target_replug(struct qmp *qmp, const char *node, const struct qmp_target *target,
+		      struct err *err);
+
+/* yank of the connection of an NBD node: its requests fail at once, and it does not come back.
+ * Also while QEMU's main loop stands still. For a node without a connection it does nothing: its
+ * requests go on waiting (seen on 7.2, 10.0, 11.1). */
+struct qmp_request *qmp_node_yank_send(struct qmp *qmp, const char *nbd_node);
+
+/* Drains all nodes (transaction, of nothing). */
+int qmp_drain_all(struct qmp *qmp, struct err *err);
 
 /* blockdev-del. */
 int qmp_node_del(struct qmp *qmp, const char *node, struct err *err);
@@ -61,6 +85,7 @@ struct qmp_mirror {
 	const char *node;         /* what is mirrored */
 	const char *target_node;  /* blockdev-mirror; or NULL and: */
 	struct qmp_target target; /* drive-mirror */
+	const char *file_node;    /* with it: what its tree's node is called, or NULL */
 	uint64_t buf_size;        /* bytes; 0: QEMU's default */
 	uint64_t speed;           /* bytes/s; 0: no limit */
 	bool top;                 /* sync=top: what the top image holds, not its backing image */

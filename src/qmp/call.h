@@ -14,6 +14,10 @@
  * or qmp_take(), which every one needs. */
 struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args);
 
+/* The same for a command that QEMU can execute out of band: at once, whatever its main loop waits
+ * for (docs/interop/qmp-spec.rst). Where this monitor cannot, in its turn. */
+struct qmp_request *qmp_send_oob(struct qmp *qmp, const char *command, json_t *args);
+
 /* As qmp_finish(); *@result is the caller's to json_decref. */
 int qmp_take(struct qmp_request *request, json_t **result, struct err *err);
 

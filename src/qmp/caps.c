@@ -28,6 +28,8 @@ static const struct {
 	[QMP_MIGRATE_CONTINUE] = {COMMAND, "migrate-continue"},
 	[QMP_QUERY_EXPORTS] = {COMMAND, "query-block-exports"},
 	[QMP_SET_ACTIVE] = {COMMAND, "blockdev-set-active"},
+	[QMP_YANK] = {COMMAND, "yank"},
+	[QMP_REOPEN] = {COMMAND, "blockdev-reopen"},
 	[QMP_MIG_EVENTS] = {MIGRATION, "events"},
 	[QMP_MIG_PAUSE] = {MIGRATION, "pause-before-switchover"},
 	[QMP_MIG_LATE_ACTIVATE] = {MIGRATION, "late-block-activate"},

@@ -28,6 +28,8 @@ enum qmp_cap {
 	QMP_MIGRATE_CONTINUE, /* 2.11 */
 	QMP_QUERY_EXPORTS,    /* 5.2 */
 	QMP_SET_ACTIVE,       /* 10.0 */
+	QMP_YANK,             /* 6.0 */
+	QMP_REOPEN,           /* 6.1 */
 	/* migration capabilities (query-migrate-capabilities) */
 	QMP_MIG_EVENTS,        /* 2.4 */
 	QMP_MIG_PAUSE,         /* pause-before-switchover, 2.11 */

@@ -20,6 +20,7 @@ struct qmp_request {
 	char *command;
 	json_t *answer; /* the whole answer, NULL while it is awaited */
 	bool abandoned; /* its caller has gone: drop the answer */
+	bool oob;       /* executed out of band */
 };
 
 struct qmp {
@@ -34,6 +35,7 @@ struct qmp {
 	size_t request_count;
 	json_int_t last_id;
 	bool greeted;
+	bool oob;         /* commands may be executed out of band (its greeting says so) */
 	struct err ended; /* why the connection ended */
 };
 
@@ -99,6 +101,19 @@ static void take_event(struct qmp *qmp, json_t *message)
 		qmp->handlers.event(qmp->handlers.arg, &event);
 }
 
+static void take_greeting(struct qmp *qmp, const json_t *message)
+{
+	const json_t *list = json_object_get(json_object_get(message, "QMP"), "capabilities");
+	const json_t *item;
+	size_t i;
+
+	qmp->greeted = true;
+	json_array_foreach (list, i, item) {
+		if (str_eq(json_string_value(item), "oob"))
+			qmp->oob = true;
+	}
+}
+
 static void take_line(struct qmp *qmp, const char *line, size_t len)
 {
 	_cleanup_json_ json_t *message = NULL;
@@ -109,7 +124,7 @@ static void take_line(struct qmp *qmp, const char *line, size_t len)
 	if (!json_is_object(message))
 		end_connection(qmp, ERR_FAILED, "sent something that is not QMP");
 	else if (json_object_get(message, "QMP"))
-		qmp->greeted = true;
+		take_greeting(qmp, message);
 	else if (!qmp->greeted)
 		end_connection(qmp, ERR_FAILED, "does not begin with a QMP greeting");
 	else if (json_object_get(message, "event"))
@@ -196,7 +211,8 @@ static int greet(struct qmp *qmp, int64_t timeout_ms, struct err *err)
 				       qmp->name);
 		return err_wrap(err, "%s", qmp->name);
 	}
-	return qmp_call(qmp, "qmp_capabilities", NULL, NULL, err);
+	return qmp_call(qmp, "qmp_capabilities",
+			qmp->oob ? json_pack("{s:[s]}", "enable", "oob") : NULL, NULL, err);
 }
 
 struct qmp *qmp_open(struct loop *loop, struct stream *stream, const char *name,
@@ -251,7 +267,8 @@ const char *qmp_name(const struct qmp *qmp)
 
 static json_t *request_message(struct qmp_request *request, json_t *args)
 {
-	json_t *message = json_pack("{s:s, s:I}", "execute", request->command, "id", request->id);
+	json_t *message = json_pack("{s:s, s:I}", request->oob ? "exec-oob" : "execute",
+				    request->command, "id", request->id);
 
 	if (args)
 		json_object_set_new(message, "arguments", args);
@@ -283,10 +300,12 @@ static void queue_line(struct qmp *qmp, struct qmp_request *request, json_t *arg
 	buf_printf(&qmp->out, "%s\n", line);
 }
 
-struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args)
+static struct qmp_request *send_request(struct qmp *qmp, const char *command, json_t *args,
+					bool oob)
 {
 	struct qmp_request *request = request_new(qmp, command);
 
+	request->oob = oob;
 	if (!qmp->stream) {
 		json_decref(args);
 		return request;
@@ -294,6 +313,16 @@ struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args)
 	queue_line(qmp, request, args);
 	flush_out(qmp);
 	return request;
+}
+
+struct qmp_request *qmp_send(struct qmp *qmp, const char *command, json_t *args)
+{
+	return send_request(qmp, command, args, false);
+}
+
+struct qmp_request *qmp_send_oob(struct qmp *qmp, const char *command, json_t *args)
+{
+	return send_request(qmp, command, args, qmp->oob);
 }
 
 /* QEMU gives the command whose bytes it reads the descriptor that came with them. */

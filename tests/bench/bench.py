@@ -6,18 +6,25 @@
 As root, after a build (or with $VMFERRY). For each case - one disk or four, a guest that is
 idle or writes 20 MB/s - these take turns, N times:
 
-    dd       O_DIRECT from one file to another on the same file system: the disk's own limit
+    dd       O_DIRECT from one file to another on the same file system: the disk's own limit.
+             As many bytes as the disks hold, none of them a hole, and flushed, as a mirror
+             is before its steady state
+    convert  qemu-img convert, out of order, 16 requests at a time, to the NBD server of a
+             waiting QEMU over there, over the same link: the machine's limit for a copy of
+             these disks, whose cores move each byte through two sockets; no guest runs
     plain    a move by hand, event by event, with everything at QEMU's defaults but the
              migration's bandwidth (system/reference.py): what a good script gets
     vmferry  vmferry migrate
     fast     vmferry migrate --fast
 
-Of each: seconds until all disks are in steady state; the share of its write rate that the
-guest keeps meanwhile; the longest gap in its beats from then on (the pause); wall seconds
-of the whole. Medians, then (min to max). "x dd" and "x plain" are ratios of the same turn,
-then their median. vmferry's own weight is its peak memory and CPU time.
+Of each: seconds until all disks are in steady state; CPU seconds of both QEMUs meanwhile, and
+how much of the machine's cores nobody used; the share of its write rate that the guest keeps
+meanwhile; the longest gap in its beats from then on (the pause); wall seconds of the whole.
+Medians, then (min to max). "x dd", "x conv" and "x plain" are ratios of the same turn, then
+their median. vmferry's own weight is its peak memory and CPU time.
 
 The machine's load is printed with it: on two cores the guest, two QEMUs and sshd share them.
+Where no core is idle, dd, which needs a sixth of the CPU time, is no measure: look at "x conv".
 """
 
 import argparse
@@ -45,7 +52,7 @@ CASES = {
     "four writing": (4, 330),
 }
 SECTORS = 127  # a request: 330 a second are 20 MB/s
-WAYS = ("dd", "plain", "vmferry", "fast")
+WAYS = ("dd", "convert", "plain", "vmferry", "fast")
 
 
 class Bench:
@@ -68,29 +75,48 @@ class Bench:
             guest = self.guest(disks, rate)
             if way == "dd":
                 guest.make_images(pair.a)
-                return {"copy": self.dd(guest, pair)}
+                return self.dd(guest, pair)
+            if way == "convert":
+                guest.make_images(pair.a)
+                return self.convert(guest, pair)
             return self.move(way, Move(guest, pair.a, pair.b, watch=False), pair)
         finally:
             pair.close()
 
     def dd(self, guest, pair):
-        """Seconds to copy the allocated bytes of all disks, with their holes."""
-        begun = time.monotonic()
-        for number in range(len(guest.disks)):
-            source = pair.a.outside(guest.image(number))
-            blocks = os.stat(source).st_blocks * 512 // MIB
-            subprocess.run(["dd", f"if={source}", f"of={source}.dd", "bs=1M", f"count={blocks}",
-                            "iflag=direct", "oflag=direct", "status=none"], check=True)
-        return time.monotonic() - begun
+        """Copies what all disks hold, without their holes."""
+        for path in images(guest, pair.a):
+            pack(path)
+        meter = Meter()
+        for path in images(guest, pair.a):
+            subprocess.run(["dd", f"if={path}.packed", f"of={path}.dd", "bs=1M", "iflag=direct",
+                            "oflag=direct", "conv=fdatasync", "status=none"], check=True)
+        return meter.read()
+
+    def convert(self, guest, pair):
+        """Copies all disks, one after the other, with their holes."""
+        destination = guest.start_destination(pair.b)
+        try:
+            nodes = [f"disk{number}" for number in range(len(guest.disks))]
+            reference.listen(destination, nodes)
+            flush(guest, pair.a)
+            meter = Meter()
+            for number, node in enumerate(nodes):
+                pair.a.run(["qemu-img", "convert", "-n", "-W", "-m", "16", "-T", "none",
+                            "-t", "none", "-f", "raw", "-O", "raw", guest.image(number),
+                            f"nbd://{pair.b.ipv4}:{reference.NBD_PORT}/{node}"], timeout_s=600)
+            return meter.read()
+        finally:
+            destination.close()
 
     def move(self, way, move, pair):
         try:
+            flush(move.guest, pair.a)
             settle(move)
             before = rate_of(move.source, time.time() - 1, time.time())
             figures = (self.plain if way == "plain" else self.vmferry)(way, move, pair)
             move.destination.wait_for_beats(count=400)
             begun, ready = figures.pop("begun"), figures.pop("ready")
-            figures["copy"] = ready - begun
             if move.guest.rate:
                 figures["share"] = rate_of(move.source, begun, ready) / before
             figures["pause"] = 1000 * gap_after(move, ready)
@@ -102,10 +128,10 @@ class Bench:
     def plain(self, _way, move, _pair):
         move.source.watch.command("migrate-set-parameters", max_bandwidth=1 << 40)
         nodes = [f"disk{number}" for number in range(len(move.guest.disks))]
-        begun = time.time()
+        begun, meter = time.time(), Meter(move.source, move.destination)
         reference.listen(move.destination, nodes)
         reference.mirror(move.source, move.destination, nodes)
-        ready = time.time()
+        ready, figures = time.time(), meter.read()
         reference.migrate_to_switchover(move.source, move.destination)
         for node in nodes:
             reference.end_mirror(move.source.watch, node)
@@ -114,7 +140,7 @@ class Bench:
         move.source.watch.wait_event("MIGRATION", status="completed")
         move.destination.watch.wait_status("paused", "prelaunch")
         move.destination.watch.command("cont")
-        return {"begun": begun, "ready": ready, "wall": time.time() - begun}
+        return figures | {"begun": begun, "ready": ready, "wall": time.time() - begun}
 
     def vmferry(self, way, move, pair):
         program = os.environ.get("VMFERRY", str(BUILT))
@@ -128,14 +154,68 @@ class Bench:
             said = json.loads(line)
             step = said.get("step"), said.get("state")
             if step == ("mirror", "begun"):
-                figures["begun"] = time.time()
+                figures["begun"], meter = time.time(), Meter(move.source, move.destination)
             elif step == ("copy", "done"):
-                figures["ready"] = time.time()
+                figures |= {"ready": time.time()} | meter.read()
             figures["rss"] = peak_memory(process.pid) or figures.get("rss", 0)
         _, code, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
         assert process.returncode == 0
         return figures | {"wall": time.time() - begun, "cpu": used.ru_utime + used.ru_stime}
+
+
+class Meter:
+    """What a copy takes, from now on until it is read, of time and of CPU."""
+
+    def __init__(self, *qemus):
+        self._pids = [qemu.process.pid for qemu in qemus]
+        self._begun = self._now()
+
+    def read(self):
+        """Seconds, the QEMUs' CPU seconds if there are any, the cores' idle share."""
+        wall, used, idle = (now - then for now, then in zip(self._now(), self._begun))
+        figures = {"copy": wall, "idle": idle / wall / os.cpu_count()}
+        return figures | ({"cpu_qemus": used} if self._pids else {})
+
+    def _now(self):
+        used = 0
+        for pid in self._pids:
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            used += int(fields[11]) + int(fields[12])
+        idle = sum(map(int, pathlib.Path("/proc/stat").read_text().split()[4:6]))
+        ticks = os.sysconf("SC_CLK_TCK")
+        return time.monotonic(), used / ticks, idle / ticks
+
+
+def images(guest, host):
+    return [host.outside(guest.image(number)) for number in range(len(guest.disks))]
+
+
+def flush(guest, host):
+    """Lets no copy wait for what only just was written."""
+    for path in images(guest, host):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def pack(path):
+    """Puts an image's data, without its holes, into a file beside it."""
+    with open(path, "rb") as image, open(path + ".packed", "wb") as packed:
+        end, at = os.fstat(image.fileno()).st_size, 0
+        while at < end and (data := next_data(image, at)) is not None:
+            at = os.lseek(image.fileno(), data, os.SEEK_HOLE)
+            image.seek(data)
+            for _ in range(data, at, MIB):
+                packed.write(image.read(min(MIB, at - image.tell())))
+        packed.flush()
+        os.fsync(packed.fileno())
+
+
+def next_data(image, at):
+    try:
+        return os.lseek(image.fileno(), at, os.SEEK_DATA)
+    except OSError:  # nothing but a hole behind it
+        return None
 
 
 def peak_memory(pid):
@@ -176,28 +256,33 @@ def allocated(move, host):
 def spread(values, form):
     if not values:
         return "-"
-    low, middle, high = (form % f(values) for f in (min, statistics.median, max))
-    return f"{middle} ({low} to {high})"
+    low, median, high = (form % f(values) for f in (min, statistics.median, max))
+    return f"{median} ({low} to {high})"
 
 
 def ratio(turns, way, other, key):
-    values = [turn[way][key] / turn[other][key] for turn in turns if key in turn[way]]
+    return middle([turn[way][key] / turn[other][key] for turn in turns if key in turn[way]])
+
+
+def middle(values):
     return "%.2f" % statistics.median(values) if values else "-"
 
 
-ROW = "%-8s %-20s %5s %8s  %-18s %-16s %8s %-18s"
+ROW = "%-8s %-20s %5s %6s %7s %5s %5s  %-18s %-16s %7s %-18s"
 
 
 def show(name, turns):
     print(f"\n{name}")
-    print(ROW % ("", "copy s", "x dd", "x plain", "guest keeps", "pause ms", "x plain", "wall s"))
+    print(ROW % ("", "copy s", "x dd", "x conv", "x plain", "CPU s", "idle", "guest keeps",
+                 "pause ms", "x plain", "wall s"))
     for way in WAYS:
         column = {key: [turn[way][key] for turn in turns if key in turn[way]]
-                  for key in ("copy", "share", "pause", "wall")}
-        pauses = ratio(turns, way, "plain", "pause") if way != "dd" else "-"
-        print(ROW % (way, spread(column["copy"], "%.2f"), ratio(turns, way, "dd", "copy"),
-                     ratio(turns, way, "plain", "copy"), spread(column["share"], "%.2f"),
-                     spread(column["pause"], "%.0f"), pauses, spread(column["wall"], "%.1f")))
+                  for key in ("copy", "cpu_qemus", "idle", "share", "pause", "wall")}
+        print(ROW % (way, spread(column["copy"], "%.2f"),
+                     *(ratio(turns, way, other, "copy") for other in ("dd", "convert", "plain")),
+                     middle(column["cpu_qemus"]), middle(column["idle"]),
+                     spread(column["share"], "%.2f"), spread(column["pause"], "%.0f"),
+                     ratio(turns, way, "plain", "pause"), spread(column["wall"], "%.1f")))
     own = [turn[way] for turn in turns for way in ("vmferry", "fast")]
     print("vmferry itself: %.1f MiB at most, %.2f s of CPU at most; allocated over there: "
           "%.2f of the source's at most" % (max(turn["rss"] for turn in own),

@@ -7,8 +7,9 @@ import signal
 import unittest
 
 import hosts
+import lockers
 from rig import Disk, Guest
-from test_faults import FAILED, HUMAN, INTERRUPTED, REFUSED, FaultTest, locked
+from test_faults import FAILED, HUMAN, INTERRUPTED, REFUSED, FaultTest
 
 WRITING = {"rate": 300, "sectors": 127}
 SOCKETS = [r"\.sock$", r"\.log$"]
@@ -277,10 +278,7 @@ class Bound(CloneTest):
                                      env={"VMFERRY_TEST_HALT_BEFORE": "run"},
                                      stdout=-1, stderr=-1, text=True)
         self.wait_for_halt(process, "run")
-        image = move.guest.image(1)
-        locker = self.b.popen(["qemu-io", "-f", "raw", "-c", "sleep 100000", image],
-                              stdout=-3, stderr=-3)
-        hosts.wait_until(lambda: locked(self.b.outside(image)), "the image is locked")
+        locker = lockers.another_guest(self.b, move.guest.image(1))
         said = self.goes_on(process, FAILED)
         self.assertIn("lock", said)
         locker.kill()

@@ -8,6 +8,7 @@ import signal
 import unittest
 
 import hosts
+import lockers
 from qmp import QmpClosed
 from rig import Disk, Guest
 from test_faults import DONE, FAILED, HUMAN, REFUSED
@@ -45,12 +46,8 @@ class CookieTest(PhaseTest):
         return cookie
 
     def failed_finish(self, move, c3):
-        """A second disk is locked over there."""
-        locker = self.b.popen(["qemu-io", "-f", "raw", "-c", "sleep 100000", move.guest.image(1)],
-                              stdout=-3, stderr=-3)
-        inode = os.stat(self.b.outside(move.guest.image(1))).st_ino
-        hosts.wait_until(lambda: f":{inode} " in pathlib.Path("/proc/locks").read_text(),
-                         "the image is locked")
+        """A second disk is another guest's over there."""
+        locker = lockers.another_guest(self.b, move.guest.image(1))
         c4 = self.phase("finish", c3, code=HUMAN)
         locker.kill()
         locker.wait()

@@ -9,6 +9,7 @@ import stat
 import unittest
 
 import hosts
+import lockers
 from guest import MIB
 from rig import Disk, Guest
 from test_faults import DONE, FAILED, HUMAN, REFUSED, FaultTest
@@ -242,14 +243,12 @@ class Failed(PhaseTest):
         self.phase("confirm", c4, code=FAILED)
 
     def test_finish_that_fails_lets_confirm_take_the_guest_back(self):
-        """A disk that does not move is locked over there."""
+        """A disk that does not move is another guest's over there."""
         guest = Guest(disks=[Disk(), Disk()], rate=0)
         move = self.prepare_move(guest)
         c2 = self.phase("prepare", self.phase("begin", None, "--disk", "disk0"))
         c3 = self.phase("perform", c2)
-        locker = self.b.popen(["qemu-io", "-f", "raw", "-c", "sleep 100000", guest.image(1)],
-                              stdout=-3, stderr=-3)
-        hosts.wait_until(lambda: self.locked(guest.image(1)), "the image is locked")
+        locker = lockers.another_guest(self.b, guest.image(1))
         c4 = self.phase("finish", c3, code=HUMAN)
         self.assertIn("lock", self.said)
         self.assertIn("holds the guest, stopped", self.said)
@@ -262,11 +261,6 @@ class Failed(PhaseTest):
         self.assertEqual(move.destination.watch.status(), "paused")
         move.destination.quit()
         move.check_stayed()
-
-    def locked(self, image):
-        inode = os.stat(self.b.outside(image)).st_ino
-        locks = pathlib.Path("/proc/locks").read_text().splitlines()
-        return any(line.split()[-3].endswith(f":{inode}") for line in locks)
 
     def test_the_cookie_of_another_perform_does_not_run_the_guest(self):
         """perform fails, is run again and succeeds: the first one's cookies are old."""

@@ -62,6 +62,7 @@ static const struct record sample = {
 	.answer_ms = 2,
 	.start_ms = 3,
 	.stall_ms = 4,
+	.reconnect_ms = 6,
 	.switchover_ms = INT64_MAX,
 	.step = S("switchover"),
 	.state = RECORD_ENDED,
@@ -159,6 +160,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	VALUE(answer_ms);
 	VALUE(start_ms);
 	VALUE(stall_ms);
+	VALUE(reconnect_ms);
 	VALUE(switchover_ms);
 	return NULL;
 }

@@ -235,6 +235,9 @@ static void begin(void)
 		"query-cpus-fast",
 		"blockdev-set-active",
 		"query-pci",
+		"yank",
+		"blockdev-reopen",
+		"transaction",
 	};
 	struct stream *stream;
 
@@ -280,6 +283,14 @@ static void say_target(void)
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
 	target.limit_bytes = 1ull << 42;
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
+	ck_assert_ok(qmp_target_replug(qmp, "t", &target, &err), &err);
+	target.fd_name = NULL;
+	target.address = "192.0.2.1";
+	target.port = 49152;
+	target.reconnect_s = 60;
+	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
+	ck_assert_ok(qmp_finish(qmp_node_yank_send(qmp, "n"), &err), &err);
+	ck_assert_ok(qmp_drain_all(qmp, &err), &err);
 }
 
 static void say_jobs(void)
@@ -551,6 +562,45 @@ START_TEST(a_larger_target_is_limited)
 }
 END_TEST
 
+START_TEST(a_target_that_comes_back_is_qemus_own)
+{
+	struct qmp_target target = {.nbd_node = "n",
+				    .address = "192.0.2.1",
+				    .port = 10809,
+				    .reconnect_s = 60,
+				    .export = "e"};
+
+	begin();
+	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
+	sent("blockdev-add",
+	     "{\"node-name\": \"t\", \"driver\": \"raw\", \"discard\": \"unmap\", "
+	     "\"file\": {\"driver\": \"nbd\", \"node-name\": \"n\", \"export\": \"e\", "
+	     "\"reconnect-delay\": 60, \"discard\": \"unmap\", \"server\": {\"type\": \"inet\", "
+	     "\"host\": \"192.0.2.1\", \"port\": \"10809\"}}}");
+	end();
+}
+END_TEST
+
+START_TEST(a_target_is_replugged)
+{
+	struct qmp_target target = {
+		.nbd_node = "p", .fd_name = "p", .export = "e", .limit_bytes = 1024};
+
+	begin();
+	ck_assert_ok(qmp_target_replug(qmp, "t", &target, &err), &err);
+	sent("blockdev-add", "{\"driver\": \"nbd\", \"node-name\": \"p\", \"export\": \"e\", "
+			     "\"discard\": \"unmap\", \"server\": {\"type\": \"fd\", "
+			     "\"str\": \"p\"}}");
+	sent("blockdev-reopen",
+	     "{\"options\": [{\"node-name\": \"t\", \"driver\": \"raw\", \"size\": 1024, "
+	     "\"discard\": \"unmap\", \"file\": \"p\"}]}");
+	fake_error(fake, "blockdev-add", "no such export");
+	ck_assert_int_eq(qmp_target_replug(qmp, "t", &target, &err), -1);
+	ck_assert_uint_eq(fake_count(fake, "blockdev-reopen"), 1);
+	end();
+}
+END_TEST
+
 START_TEST(an_ipv6_address_has_brackets_in_a_uri_only)
 {
 	begin();
@@ -636,6 +686,8 @@ int main(void)
 		nothing_is_taken_for_granted,
 		every_ability_has_a_name,
 		a_larger_target_is_limited,
+		a_target_that_comes_back_is_qemus_own,
+		a_target_is_replugged,
 		an_ipv6_address_has_brackets_in_a_uri_only,
 		an_export_is_writable_the_new_way_and_the_old,
 		exports_are_not_asked_for_where_that_cannot_be,

@@ -1,0 +1,52 @@
+/* The connections of the disks, which the source's QEMU has to the NBD server and of which we
+ * have copies: whether they stand, and the ways to make them faster and to end them.
+ *
+ * A connection that is lost comes back by QEMU's own doing (reconnect-delay), with the copy going
+ * on where it was. We wait with it, say so, and give up when it takes longer than the user allows
+ * (--reconnect), or at once while the guest stands still. Where we may not have copies of its
+ * sockets (see tcp_connections_of()) QEMU gets a connection that we have opened, and what is lost
+ * then is lost.
+ *
+ * What a lost connection had under way is sent again on the next one. The server may still be busy
+ * with the first: it has begun earlier, on the same queue of the same file, and writes the same.
+ */
+#ifndef VMFERRY_MIGRATE_LINK_H
+#define VMFERRY_MIGRATE_LINK_H
+
+#include "migrate/migration.h"
+
+/* Whether the disks' connections of this move can come back. */
+bool link_can_return(const struct migration *m);
+
+/* To be called before the first connection is opened; then each that QEMU opens is found. */
+void link_expect(struct migration *m);
+
+/* All are there, or ought to be: from now on they are watched. */
+void link_watch(struct migration *m);
+
+/* Finds the connections, in a later process than the one that has watched them. Without them the
+ * move goes on, but on a network that dies silently QEMU waits as long as TCP does. */
+void link_adopt(struct migration *m);
+
+/* Whether one of them is lost, or silent, now. */
+bool link_is_lost(const struct migration *m);
+
+/* Waits until none is, for as long as --reconnect allows. */
+int link_await(struct migration *m, struct err *err);
+
+/* For how long that is waited for by now, ms: --reconnect, but hardly at all once the guest may
+ * stand still because of it. */
+bool link_has_failed(const struct migration *m, struct err *err);
+
+/* Ends them when nobody needs them any more. */
+void link_end(struct migration *m);
+
+/* Ends the connections for good: whoever waits for an answer on one, or for its return, gets an
+ * error at once. So do the flushes of a node that is closed, by blockdev-del or at the end of its
+ * QEMU, which would wait for a connection that has been lost. */
+void link_hang_up(struct migration *m);
+
+/* Closes our copies; QEMU's own connections stay. */
+void link_close(struct migration *m);
+
+#endif

@@ -1,0 +1,219 @@
+"""Connections that are lost while the disks are copied: what the network takes, it gives back."""
+
+import signal
+import threading
+import time
+import unittest
+
+import hosts
+from rig import Disk, Guest
+from test_faults import DONE, FAILED, HUMAN, INTERRUPTED, FaultTest
+
+NBD_PORT = "49152"
+SLOW = ("--bandwidth", "12M")  # the copy takes some seconds
+
+
+class LinkTest(FaultTest):
+    def copying(self, *options, **settings):
+        """A move in the middle of its copy."""
+        self.move = self.prepare(Guest(**({"rate": 30, "sectors": 127,
+                                           "disks": [Disk(), Disk(bus="scsi")]} | settings)))
+        self.process = self.halted(self.move, "copy", *SLOW, *options)
+        self.said = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+        self.addCleanup(self._end)
+        self.process.send_signal(signal.SIGCONT)
+        hosts.wait_until(lambda: "% " in self.text(), "the copy is under way")
+        return self.move
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def _end(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def text(self):
+        return "".join(self.said)
+
+    def says(self, words, deadline_s=hosts.DEADLINE_S):
+        hosts.wait_until(lambda: words in self.text() or self.process.poll() is not None,
+                         f"vmferry says: {words}", deadline_s)
+        if words not in self.text():
+            self.reader.join()
+        self.assertIn(words, self.text())
+
+    def ends(self, code, deadline_s=90):
+        hosts.wait_until(lambda: self.process.poll() is not None,
+                         f"vmferry ends; it says {self.said[-5:]}", deadline_s)
+        self.reader.join()
+        self.assertEqual(self.process.returncode, code, self.text())
+
+    def cut_nbd(self):
+        self.a.run(["ss", "-H", "-tn", "-K", "dst", self.b.ipv4, "dport", "=", f":{NBD_PORT}"])
+
+
+class Disks(LinkTest):
+    def test_cut(self):
+        move = self.copying()
+        self.cut_nbd()
+        self.ends(DONE)
+        move.check_moved()
+
+    def test_cut_with_drive_mirror(self):
+        move = self.copying("--mirror=drive")
+        self.cut_nbd()
+        self.ends(DONE)
+        move.check_moved()
+
+    def test_cut_and_refused_for_a_while(self):
+        move = self.copying()
+        self.b.block(NBD_PORT, "reject")
+        self.cut_nbd()
+        self.says("the link of the disks to hostb is lost; waiting for it, 60 s at most")
+        time.sleep(2)
+        self.b.unblock()
+        self.says("the link of the disks to hostb is back")
+        self.ends(DONE)
+        move.check_moved()
+
+    def test_swallowed_for_a_while(self):
+        move = self.copying()
+        self.b.block(NBD_PORT)
+        self.says("the link of the disks to hostb is lost")
+        self.b.unblock()
+        self.says("the link of the disks to hostb is back")
+        self.ends(DONE)
+        move.check_moved()
+
+    def test_it_does_not_come_back(self):
+        for how in "reject", "drop":
+            with self.subTest(how=how):
+                self.doCleanups()
+                self.setUp()
+                move = self.copying("--reconnect", "3")
+                self.b.block(NBD_PORT, how)
+                self.cut_nbd()
+                self.says("is lost; waiting for it, 3 s at most")
+                self.ends(FAILED)
+                self.assertRegex(self.text(), "did not come back within 3 s|Input/output error")
+                self.b.unblock()
+                move.check_stayed()
+
+    def test_interrupted_while_it_is_lost(self):
+        """Nobody waits for it then."""
+        for how in "reject", "drop":
+            with self.subTest(how=how):
+                self.doCleanups()
+                self.setUp()
+                move = self.copying()
+                self.b.block(NBD_PORT, how)
+                self.cut_nbd()
+                self.says("is lost")
+                self.process.send_signal(signal.SIGINT)
+                self.ends(INTERRUPTED, 20)
+                self.b.unblock()
+                move.check_stayed()
+
+    def test_it_is_not_to_come_back(self):
+        move = self.copying("--reconnect", "0")
+        self.cut_nbd()
+        self.ends(FAILED)
+        self.assertIn("its mirror to hostb failed", self.text())
+        move.check_stayed()
+
+    def test_lost_when_ram_is_to_be_sent(self):
+        """RAM alone gets through: the guest may not stand still for it."""
+        for how in "reject", "drop":
+            with self.subTest(how=how):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare(Guest(rate=300, sectors=127))
+                process = self.halted(move, "ram")
+                self.b.block(NBD_PORT, how)
+                self.cut_nbd()
+                said = self.goes_on(process, FAILED)
+                self.assertRegex(said, "the link of the disks was lost|mirror to hostb failed")
+                self.b.unblock()
+                move.check_stayed(may_complain=True)
+
+    def test_lost_when_the_mirrors_are_to_end(self):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "detach")
+        self.b.block(NBD_PORT, "reject")
+        self.cut_nbd()
+        self.goes_on(process, FAILED)
+        self.b.unblock()
+        move.check_stayed(may_complain=True)
+
+
+class Ssh(LinkTest):
+    def test_cut(self):
+        move = self.copying()
+        self.cut_ssh()
+        self.says("the connection to hostb is back")
+        self.ends(DONE)
+        move.check_moved()
+
+    def test_cut_and_refused_for_a_while(self):
+        move = self.copying()
+        self.b.stop_sshd()
+        self.cut_ssh()
+        self.says("the connection to hostb is lost; opening it again, for 60 s at most")
+        time.sleep(2)
+        self.b.start_sshd()
+        self.says("the connection to hostb is back")
+        self.ends(DONE)
+        move.check_moved()
+
+    def test_it_does_not_come_back(self):
+        move = self.copying("--reconnect", "3")
+        self.b.stop_sshd()
+        self.cut_ssh()
+        self.says("could not be opened again within 3 s (--reconnect)")
+        self.ends(HUMAN)
+        self.assertEqual(move.source.watch.status(), "running")
+        self.b.start_sshd()
+        self.vmferry("recover", "-F", self.a.ssh_config, move.guest.name)
+        move.check_stayed(may_complain=True)
+
+    def test_the_destination_dies(self):
+        move = self.copying()
+        move.destination.kill()
+        self.ends(FAILED)
+        self.assertIn("its QEMU has ended while the connection was lost", self.text())
+        move.check_stayed(may_complain=True)
+
+    def test_it_was_rebooted_meanwhile(self):
+        """As a host that comes back with a QEMU which looks like the one before."""
+        move = self.copying()
+        self.b.stop_sshd()
+        self.cut_ssh()
+        self.says("the connection to hostb is lost")
+        self.b._new_boot_id()
+        self.b.start_sshd()
+        self.ends(FAILED)
+        self.assertIn("was rebooted while the connection was lost: begin again", self.text())
+        move.check_stayed(may_complain=True)
+
+
+class Both(LinkTest):
+    def test_the_cable(self):
+        """For longer than anybody's timeouts here."""
+        move = self.copying()
+        self.a.cut_link()
+        self.says("is lost")
+        time.sleep(10)
+        self.a.restore_link()
+        self.a.wait_for_link()
+        self.ends(DONE, 120)
+        move.check_moved()
+
+
+if __name__ == "__main__":
+    unittest.main()
