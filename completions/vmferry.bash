@@ -5,7 +5,7 @@ _vmferry_options() {
 	migrate | check)
 		echo '--disk --map --start --clone --copy-extra --scope --mirror
 			--incremental --trust-backing --fast --bandwidth --downtime-limit
-			--data-address --ports --keep-source --timeout --identity
+			--data-address --ports --reconnect --keep-source --timeout --identity
 			--ssh-config --known-hosts --json --quiet --verbose --help'
 		;;
 	begin)
@@ -16,7 +16,7 @@ _vmferry_options() {
 			--json --quiet --verbose --help'
 		;;
 	perform)
-		echo '--mirror --fast --bandwidth --downtime-limit --timeout
+		echo '--mirror --fast --bandwidth --downtime-limit --reconnect --timeout
 			--json --quiet --verbose --help'
 		;;
 	finish)
@@ -32,7 +32,7 @@ _vmferry_options() {
 		echo '--help'
 		;;
 	recover)
-		echo '--all --timeout --identity --ssh-config --known-hosts
+		echo '--all --reconnect --timeout --identity --ssh-config --known-hosts
 			--json --quiet --verbose --help'
 		;;
 	esac

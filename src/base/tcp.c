@@ -95,6 +95,20 @@ static bool is_connected_to(int fd, const char *address, int port)
 	return str_eq(host, address) && atoi(service) == port;
 }
 
+/* @address as getnameinfo(3) writes it: "2001:db8::1", however the user did. */
+static void canonical(const char *address, char *text, size_t size)
+{
+	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+	struct addrinfo *ai = NULL;
+
+	if (getaddrinfo(address, NULL, &hints, &ai) != 0 ||
+	    getnameinfo(ai->ai_addr, ai->ai_addrlen, text, (socklen_t)size, NULL, 0,
+			NI_NUMERICHOST) != 0)
+		snprintf(text, size, "%s", address);
+	if (ai)
+		freeaddrinfo(ai);
+}
+
 static int descriptor_of(int pidfd, const struct dirent *entry)
 {
 	if (entry->d_name[0] == '.')
@@ -107,13 +121,15 @@ size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, si
 	_autofree_ char *path = str_printf("/proc/%d/fd", (int)pid);
 	int pidfd = pidfd_open(pid, 0);
 	DIR *directory = pidfd >= 0 ? opendir(path) : NULL;
+	char wanted[NI_MAXHOST];
 	struct dirent *entry;
 	size_t count = 0;
 
+	canonical(address, wanted, sizeof(wanted));
 	while (directory && count < max && (entry = readdir(directory))) {
 		int fd = descriptor_of(pidfd, entry);
 
-		if (fd >= 0 && is_connected_to(fd, address, port))
+		if (fd >= 0 && is_connected_to(fd, wanted, port))
 			fds[count++] = fd;
 		else if (fd >= 0)
 			close(fd);
@@ -151,16 +167,14 @@ struct tcp_health tcp_health(int fd)
 	return health;
 }
 
-void tcp_set_patience(int fd, int64_t ms)
+void tcp_keep_alive(int fd, int64_t ms)
 {
 	int on = 1, third_s = ms >= 3000 ? (int)(ms / 3000) : 1, probes = 2;
-	unsigned int patience_ms = (unsigned int)ms;
 
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &third_s, sizeof(third_s));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &third_s, sizeof(third_s));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms, sizeof(patience_ms));
 }
 
 void tcp_quickack(int fd)

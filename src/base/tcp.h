@@ -38,9 +38,10 @@ struct tcp_health {
 
 struct tcp_health tcp_health(int fd);
 
-/* Ends the connection @fd when nothing of the other side was heard for @ms, whether there was
- * something to send or not (SO_KEEPALIVE, TCP_USER_TIMEOUT). */
-void tcp_set_patience(int fd, int64_t ms);
+/* Ends an idle connection @fd when nothing of the other side was heard for @ms (SO_KEEPALIVE). One
+ * that is not idle is tcp_health()'s: TCP_USER_TIMEOUT would also end one whose other side takes
+ * nothing in for so long because its disk is slow. */
+void tcp_keep_alive(int fd, int64_t ms);
 
 /* Lets the next segments that come in on @fd be acknowledged at once (TCP_QUICKACK, tcp(7);
  * the kernel falls back by itself after a while). */

@@ -15,22 +15,12 @@
  * whatever its programs do. */
 #define QUIET_MS 3000
 
-/* Then the kernel ends it, and QEMU makes a new one: an old one on a network that was away comes
- * to life only after twice the time that it was away. */
+/* Then it is ended, and QEMU makes a new one: an old one on a network that was away comes to life
+ * only after up to twice the time that it was away. */
 #define PATIENCE_MS 15000
-
-/* Once RAM is under way a lost connection may make QEMU stop the guest and wait for it, its monitor
- * silent; see qmp_target. One that is back at once is no reason to give the move up. */
-#define RAM_PATIENCE_MS 2000
-#define STOPPED_PATIENCE_MS 500
 
 /* QEMU gives up first, and tells what it was that failed. */
 #define LAST_WORDS_MS 2000
-
-bool link_can_return(const struct migration *m)
-{
-	return m->link.returns;
-}
 
 static void drop(struct disk *disk)
 {
@@ -108,7 +98,7 @@ static void take(struct migration *m, struct disk *disk, int fd)
 	disk->nbd_fd = fd;
 	if (!m->link.returns)
 		return;
-	tcp_set_patience(fd, PATIENCE_MS);
+	tcp_keep_alive(fd, PATIENCE_MS);
 	disk->nbd_watch = loop_fd_add(m->loop, fd, POLLRDHUP, on_end, m);
 }
 
@@ -138,7 +128,8 @@ void link_expect(struct migration *m)
 
 void link_adopt(struct migration *m)
 {
-	m->link.returns = m->opt->timeouts.reconnect_ms > 0 && tcp_may_copy(m->src_pid);
+	m->link.returns = m->opt->timeouts.reconnect_ms > 0 && qmp_can(&m->src.caps, QMP_REOPEN) &&
+			  tcp_may_copy(m->src_pid);
 	find(m);
 	begin_to_keep_answers_coming(m);
 	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
@@ -148,7 +139,8 @@ void link_adopt(struct migration *m)
 
 /* --- watching --- */
 
-static int64_t silent_ms(const struct migration *m)
+/* For how long the quietest was silent; those that were for too long are ended. */
+static int64_t silent_ms(struct migration *m)
 {
 	int64_t longest = 0;
 
@@ -158,6 +150,8 @@ static int64_t silent_ms(const struct migration *m)
 
 		if (ms > longest)
 			longest = ms;
+		if (ms > PATIENCE_MS)
+			shutdown(fd, SHUT_RDWR);
 	}
 	return longest;
 }
@@ -205,6 +199,8 @@ void link_watch(struct migration *m)
 		return;
 	if (!all_found(m))
 		find(m);
+	if (!all_found(m)) /* they cannot be seen, or were lost just now: QEMU tells in the end */
+		return;
 	m->link.look = loop_timer_add(m->loop, LOOK_MS, look, m);
 }
 
@@ -236,29 +232,21 @@ int link_await(struct migration *m, struct err *err)
 			       m->opt->timeouts.reconnect_ms + 2 * LAST_WORDS_MS, is_there, err);
 }
 
-static int64_t patience_ms(const struct migration *m)
-{
-	if (m->detaching || (m->migrating && m->src.stopped))
-		return STOPPED_PATIENCE_MS;
-	return m->migrating ? RAM_PATIENCE_MS : m->opt->timeouts.reconnect_ms + LAST_WORDS_MS;
-}
-
 bool link_has_failed(const struct migration *m, struct err *err)
 {
-	if (!link_is_lost(m) || loop_now_ms() - m->link.lost_ms <= patience_ms(m))
+	int64_t reconnect_ms = m->opt->timeouts.reconnect_ms;
+
+	if (!link_is_lost(m) || loop_now_ms() - m->link.lost_ms <= reconnect_ms + LAST_WORDS_MS)
 		return false;
-	if (m->migrating)
-		err_set(err, ERR_FAILED,
-			"%s: the link of the disks was lost while RAM was being sent", m->dst.name);
-	else
-		err_set(err, ERR_FAILED,
-			"%s: the link of the disks did not come back within %.3g s (--reconnect)",
-			m->dst.name, (double)m->opt->timeouts.reconnect_ms / 1000);
+	err_set(err, ERR_FAILED,
+		"%s: the link of the disks did not come back within %.3g s (--reconnect)",
+		m->dst.name, (double)reconnect_ms / 1000);
 	return true;
 }
 
 /* --- ending --- */
 
+/* Also those that would come back; see qmp_target. */
 static void yank(struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count && !m->in_stream; i++) {
@@ -277,18 +265,11 @@ void link_end(struct migration *m)
 			shutdown(m->disks.list[i].nbd_fd, SHUT_RDWR);
 }
 
-/* A node that makes a lost connection anew has to be told not to; see qmp_target. Whether it does
- * is not known for certain in a later process than the one that has made it. */
 void link_hang_up(struct migration *m)
 {
-	bool yanks = qmp_can(&m->src.caps, QMP_YANK);
-	struct err ignored;
-
-	if (yanks)
+	if (qmp_can(&m->src.caps, QMP_YANK))
 		yank(m);
 	link_end(m);
-	if (m->link.returns && !yanks)
-		qmp_drain_all(m->src.qmp, &ignored);
 }
 
 void link_close(struct migration *m)

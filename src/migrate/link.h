@@ -3,9 +3,10 @@
  *
  * A connection that is lost comes back by QEMU's own doing (reconnect-delay), with the copy going
  * on where it was. We wait with it, say so, and give up when it takes longer than the user allows
- * (--reconnect), or at once while the guest stands still. Where we may not have copies of its
- * sockets (see tcp_connections_of()) QEMU gets a connection that we have opened, and what is lost
- * then is lost.
+ * (--reconnect). Before RAM is sent each disk gets a connection that we have opened, and what is
+ * lost then is lost: QEMU would wait for it with the guest standing still. So it is from the
+ * beginning where that cannot be changed later (before 6.1), or where we may not have copies of
+ * QEMU's sockets (see tcp_connections_of()).
  *
  * What a lost connection had under way is sent again on the next one. The server may still be busy
  * with the first: it has begun earlier, on the same queue of the same file, and writes the same.
@@ -14,9 +15,6 @@
 #define VMFERRY_MIGRATE_LINK_H
 
 #include "migrate/migration.h"
-
-/* Whether the disks' connections of this move can come back. */
-bool link_can_return(const struct migration *m);
 
 /* To be called before the first connection is opened; then each that QEMU opens is found. */
 void link_expect(struct migration *m);
@@ -34,8 +32,7 @@ bool link_is_lost(const struct migration *m);
 /* Waits until none is, for as long as --reconnect allows. */
 int link_await(struct migration *m, struct err *err);
 
-/* For how long that is waited for by now, ms: --reconnect, but hardly at all once the guest may
- * stand still because of it. */
+/* Whether it was waited for in vain. */
 bool link_has_failed(const struct migration *m, struct err *err);
 
 /* Ends them when nobody needs them any more. */

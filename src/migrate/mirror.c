@@ -250,18 +250,27 @@ static int refresh_jobs(struct migration *m, struct err *err)
 	return 0;
 }
 
-/* A job that has ended by itself meanwhile refuses, which is as good. */
+/* A job that has ended by itself meanwhile refuses, which is as good. All are told in one go: the
+ * end of one drains the disks of the others, which waits for those whose connection is lost with
+ * the guest standing still (11.1; see qmp_target), unless they have been told, too. */
 static int cancel_all(struct migration *m, struct err *err)
 {
+	struct qmp_request **requests = mem_zalloc(m->disks.count + 1, sizeof(*requests));
+	int ret = 0;
+
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
-		if (disk->has_job && !disk->concluded &&
-		    qmp_finish(qmp_job_cancel_send(m->src.qmp, disk->job, true), err) < 0 &&
-		    err->kind != ERR_QMP)
-			return -1;
+		if (disk->has_job && !disk->concluded)
+			requests[i] = qmp_job_cancel_send(m->src.qmp, disk->job, true);
 	}
-	return 0;
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (ret < 0 || !requests[i])
+			qmp_forget(requests[i]);
+		else if (qmp_finish(requests[i], err) < 0 && err->kind != ERR_QMP)
+			ret = -1;
+	free(requests);
+	return ret;
 }
 
 #define CANCEL_PATIENCE_MS 3000

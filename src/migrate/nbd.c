@@ -173,25 +173,20 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 /* Without copies of its sockets we could not end a connection that QEMU has opened. */
 static void choose_who_connects(struct migration *m)
 {
-	/* 6.0, if anybody has it, has neither the old drain nor step replug: see qmp_target. */
-	bool apt = qmp_can(&m->src.caps, QMP_REOPEN) || !qmp_can(&m->src.caps, QMP_YANK);
+	bool wanted = m->opt->timeouts.reconnect_ms > 0;
+	bool can = qmp_can(&m->src.caps, QMP_REOPEN), may = tcp_may_copy(m->src_pid);
 
-	m->link.returns = apt && !m->hangup_kills && m->opt->timeouts.reconnect_ms > 0 &&
-			  tcp_may_copy(m->src_pid);
-	if (!apt)
-		return;
-	if (m->hangup_kills) {
+	m->link.returns = wanted && can && may && !m->hangup_kills;
+	if (wanted && !m->link.returns)
 		migration_note(m,
-			       "a connection of the disks that is lost will not come back: the "
-			       "QEMU on %s would die of its end, with disks in an iothread and an "
-			       "NBD server before 9.0",
-			       m->dst.name);
-		return;
-	}
-	if (m->opt->timeouts.reconnect_ms > 0 && !m->link.returns)
-		migration_note(m, "a connection of the disks that is lost will not come back "
-				  "(--reconnect): this user may not trace the source's QEMU "
-				  "(ptrace(2)), as root could");
+			       "a connection of the disks that is lost will not come back "
+			       "(--reconnect): %s",
+			       m->hangup_kills
+				       ? "with a disk in an iothread, the destination's QEMU "
+					 "(before 9.0) would die of that one's end"
+			       : can ? "this user may not trace the source's QEMU (ptrace(2)), as "
+				       "root could"
+				     : "the source's QEMU is too old (it has no blockdev-reopen)");
 }
 
 int step_target(struct migration *m, int64_t timeout_ms, struct err *err)

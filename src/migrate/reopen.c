@@ -5,13 +5,18 @@
 
 #define RETRY_MS 1000
 
+static bool copies(const struct migration *m)
+{
+	return m->disks.count && m->disks.list[0].has_job && !m->incoming && !m->migrating &&
+	       !m->undone_for;
+}
+
 /* The guard of --clone ends its QEMU when the connection ends. A monitor of this host is not
  * lost by itself. */
 bool reopen_may_help(const struct migration *m)
 {
 	return m->dst.qmp && !qmp_alive(m->dst.qmp) && qmp_alive(m->src.qmp) && m->opt->dst.host &&
-	       m->opt->timeouts.reconnect_ms > 0 && m->link.look && !m->guard && !m->migrating &&
-	       !m->incoming && !m->undone_for;
+	       m->opt->timeouts.reconnect_ms > 0 && !m->guard && copies(m);
 }
 
 static int no_longer(struct migration *m, const char *what, struct err *err)

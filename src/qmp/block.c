@@ -130,11 +130,6 @@ struct qmp_request *qmp_node_yank_send(struct qmp *qmp, const char *nbd_node)
 				      "node-name", nbd_node));
 }
 
-int qmp_drain_all(struct qmp *qmp, struct err *err)
-{
-	return qmp_call(qmp, "transaction", json_pack("{s:[]}", "actions"), NULL, err);
-}
-
 int qmp_node_del(struct qmp *qmp, const char *node, struct err *err)
 {
 	return qmp_call(qmp, "blockdev-del", json_pack("{s:s}", "node-name", node), NULL, err);

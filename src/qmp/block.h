@@ -41,9 +41,12 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
  *
  * Requests that come while it is lost wait for that long (@reconnect_s), then fail. Whoever drains
  * the node meanwhile - the guest's own reset of the disk, `stop`, the end of RAM - waits with them
- * while the guest and the monitor stand still (7.2, 10.0, 11.1; 5.2 lets them fail at once).
- * block-job-cancel with force lets them fail at once on 7.2, 10.0 and 11.1; on 5.2 any drain
- * does, so qmp_drain_all() after it. */
+ * while the guest and the monitor stand still (7.2, 10.0, 11.1; 5.2 lets them fail at once), and
+ * no yank helps. block-job-cancel with force lets them fail at once (7.2, 10.0, 11.1; 5.2 lets
+ * them wait).
+ *
+ * 5.2 makes a lost connection anew at once, whether anybody needs it or not: when that falls into
+ * nbd-server-stop on the other side, a 5.2 there dies soon after, maybe with the guest. */
 struct qmp_target {
 	const char *nbd_node; /* name for the NBD node */
 	const char *fd_name;  /* or NULL, and: */
@@ -70,9 +73,6 @@ int qmp_target_replug(struct qmp *qmp, const char *node, const struct qmp_target
  * Also while QEMU's main loop stands still. For a node without a connection it does nothing: its
  * requests go on waiting (seen on 7.2, 10.0, 11.1). */
 struct qmp_request *qmp_node_yank_send(struct qmp *qmp, const char *nbd_node);
-
-/* Drains all nodes (transaction, of nothing). */
-int qmp_drain_all(struct qmp *qmp, struct err *err);
 
 /* blockdev-del. */
 int qmp_node_del(struct qmp *qmp, const char *node, struct err *err);

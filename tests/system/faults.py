@@ -15,8 +15,9 @@ import relay
 DONE, REFUSED, FAILED, INTERRUPTED, HUMAN = 0, 3, 4, 5, 6
 NBD_PORT = 49152  # the first of vmferry's: each host has no other move
 DATA_PORTS = "49152-49215"
-SHORT = [word for what in ("connect", "answer", "stall", "switchover")
-         for word in ("--timeout", f"{what}=6")]  # a busy machine needs some of it
+SHORT = ["--reconnect=6", *(
+    word for what in ("connect", "answer", "stall", "switchover")
+    for word in ("--timeout", f"{what}=6"))]  # a busy machine needs some of it
 
 
 class Fault:
@@ -134,9 +135,9 @@ class SshCut(Fault):
         return bool(there)
 
     def codes(self, step):
-        """At the point of no return itself it depends on whether vmferry hears of it first; else
-        it asks the destination again, and is done."""
-        return super().codes(step) | (set() if step.cancellable else {DONE})
+        """While it copies vmferry connects again. At the point of no return itself it depends on
+        whether vmferry hears of it first; else it asks the destination again, and is done."""
+        return super().codes(step) | {DONE}
 
 
 class Signalled(Fault):

@@ -288,7 +288,9 @@ static void break_now(struct fake *f, const char *command, json_t *args)
 
 static void take_command(struct fake *f, json_t *message)
 {
-	const char *command = json_string_value(json_object_get(message, "execute"));
+	const json_t *execute = json_object_get(message, "execute");
+	const char *command =
+		json_string_value(execute ? execute : json_object_get(message, "exec-oob"));
 	json_t *args = json_object_get(message, "arguments");
 
 	ck_assert_msg(command != NULL, "%s: what came is no command", f->name);

@@ -27,7 +27,7 @@ block_resize blockdev-add blockdev-del blockdev-mirror drive-mirror block-job-se
 block-job-change block-job-cancel job-dismiss migrate-set-capabilities
 migrate-set-parameters migrate-incoming migrate migrate_cancel migrate-continue
 getfd closefd query-memory-size-summary query-cpus-fast blockdev-set-active
-qom-list query-pci yank blockdev-reopen transaction""".split()
+qom-list query-pci yank blockdev-reopen""".split()
 BRANCHES = {"nbd", "raw", "inet", "fd", "mirror", "block-node"}
 KEEP_IMAGE = {"filename", "format", "virtual-size", "actual-size", "cluster-size",
               "format-specific", "backing-image"}
