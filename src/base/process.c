@@ -169,6 +169,7 @@ struct process *process_start(struct loop *loop, const char *const *argv,
 		err_errno(err, ret, "%s", argv[0]);
 		return NULL;
 	}
+	output->begun = true;
 	return watch(loop, pid, argv[0], out[0], errs[0], output);
 }
 

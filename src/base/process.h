@@ -2,6 +2,8 @@
 #ifndef VMFERRY_BASE_PROCESS_H
 #define VMFERRY_BASE_PROCESS_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/str.h"
@@ -11,6 +13,7 @@
 #define PROCESS_OUTPUT_MAX (256u << 10)
 
 struct process_output {
+	bool begun;     /* it may have begun to run; also where its end was not seen */
 	int status;     /* exit status; 128 + signal number when it was killed */
 	struct buf out; /* what it wrote to stdout, cut at PROCESS_OUTPUT_MAX */
 	struct buf err; /* and to stderr */

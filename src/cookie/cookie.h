@@ -87,6 +87,7 @@ struct cookie {
 	bool was_running;          /* perform's: the guest ran when it was stopped */
 	char *address;             /* prepare's: where the destination listens; numeric */
 	int ram_port;              /* prepare's; 0: none */
+	bool hangup_kills;         /* prepare's: its QEMU would die of an NBD client's end */
 	char *process; /* prepare's: which QEMU it has got ready, "PID START"; or NULL */
 	bool started;  /* prepare has started the destination's QEMU */
 	uint32_t src_capabilities; /* a bit each: what perform switched on in the source's QEMU */

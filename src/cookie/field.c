@@ -58,6 +58,7 @@ static const struct field vmferry[] = {
 	{"ram-port", IN_COOKIE(ram_port), NUMBER(1, UINT16_MAX)},
 	{"process", IN_COOKIE(process), TEXT, .check = text_name},
 	{"started", IN_COOKIE(started), WORD(flags)},
+	{"hangup-kills", IN_COOKIE(hangup_kills), WORD(flags)},
 	{"src-capabilities", IN_COOKIE(src_capabilities), NUMBER(0, UINT32_MAX)},
 	{"dst-capabilities", IN_COOKIE(dst_capabilities), NUMBER(0, UINT32_MAX)},
 	{"max-bandwidth", IN_COOKIE(max_bandwidth), NUMBER(0, INT64_MAX)},

@@ -46,6 +46,7 @@ struct record_disk {
 	uint64_t dst_size; /* bytes; 0: not known yet */
 	bool create;       /* its file is made by this migration */
 	uint64_t inode;    /* of that file, over there; 0: not made yet, or not known */
+	uint64_t birth;    /* of that file, seconds since the epoch; 0: the same */
 };
 
 struct record {

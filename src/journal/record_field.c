@@ -117,6 +117,7 @@ static const struct record_field disk[] = {
 	{IN_DISK(dst_size), NUMBER(INT64_MAX)},
 	{IN_DISK(create), FLAG},
 	{IN_DISK(inode), .kind = RECORD_WIDE, .max = UINT64_MAX},
+	{IN_DISK(birth), NUMBER(INT64_MAX)},
 	{.name = NULL},
 };
 

@@ -40,6 +40,7 @@ struct disk {
 	/* The file that we make over there, see files.c. */
 	bool making;         /* it may be there under its temporary name */
 	uint64_t made_inode; /* of that file; 0: not known */
+	uint64_t made_birth; /* the second in which its inode came to be; 0: not known */
 	char *made_path;     /* it has this name, its final one; NULL: not yet, or none */
 	bool passed_fd, has_target, has_plug, has_job; /* made by us in the source's QEMU */
 

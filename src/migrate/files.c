@@ -6,7 +6,8 @@
  * only when its inode is on record, and never one that somebody has taken meanwhile. What has the
  * temporary name is ours, then, and what has the final name is ours if it is that inode. The
  * number says so while the file lives: of a file that was removed by somebody else, the next one
- * may get it.
+ * may get it. So it has to be born in the same second, too, where that can be told: coreutils' stat
+ * does on file systems that know (since 8.31), busybox's does not, and then the number has to do.
  *
  * All files are made first, their inodes asked for by one command and recorded at once, then all
  * are named.
@@ -117,7 +118,7 @@ static char *inodes_command(const struct migration *m)
 		word = str_shell_quote(path);
 		buf_printf(&command, " %s", word);
 	}
-	buf_printf(&command, "; do stat -c %%i -- \"$f\" || exit 1; ");
+	buf_printf(&command, "; do stat -c '%%i %%W' -- \"$f\" || exit 1; ");
 	if (m->host->rename_links)
 		buf_printf(&command, "ln -- \"$f\" \"$f\"%s && rm -f -- \"$f\"%s || exit %d; ",
 			   SECOND_LINK, SECOND_LINK, NO_LINKS);
@@ -125,7 +126,15 @@ static char *inodes_command(const struct migration *m)
 	return command.data;
 }
 
-/* Gives each disk its number of @text, which has one a line. Returns the last disk that got one,
+/* "INODE BIRTH"; what is no number for the birth, or 0, says that it is not known. */
+static bool take_inode(struct disk *disk, const char *line)
+{
+	disk->made_birth = 0;
+	return sscanf(line, "%" SCNu64 " %" SCNu64, &disk->made_inode, &disk->made_birth) >= 1 &&
+	       disk->made_birth <= INT64_MAX;
+}
+
+/* Gives each disk its numbers of @text, which has a line each. Returns the last disk that got its,
  * or NULL; *@all: all of them have. */
 static const struct disk *take_inodes(struct migration *m, const char *text, bool *all)
 {
@@ -134,14 +143,14 @@ static const struct disk *take_inodes(struct migration *m, const char *text, boo
 	*all = true;
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
-		int used = 0;
 
 		if (!disk->making)
 			continue;
-		*all = *all && text && sscanf(text, "%" SCNu64 "%n", &disk->made_inode, &used) == 1;
+		*all = text && take_inode(disk, text);
 		if (!*all)
 			break;
-		text += used;
+		text += strcspn(text, "\n");
+		text += *text == '\n';
 		last = disk;
 	}
 	return last;
@@ -260,9 +269,11 @@ static int see_ours(struct migration *m, const struct disk *disk, const char *pa
 	_autofree_ char *directory = str_shell_quote(dir);
 	_autofree_ char *word = str_shell_quote(path);
 	_autofree_ char *command = str_printf(
-		"cd %s || exit 1; f=%s; [ -e \"$f\" ] || [ -L \"$f\" ] || exit %d; "
-		"i=$(stat -c %%i -- \"$f\") || exit 1; [ \"$i\" = %" PRIu64 " ] || exit %d",
-		directory, word, ABSENT, disk->made_inode, ANOTHER);
+		"cd %s || exit 1; f=%s; i=%" PRIu64 "; b=%" PRIu64 "; "
+		"[ -e \"$f\" ] || [ -L \"$f\" ] || exit %d; "
+		"s=$(stat -c '%%i %%W' -- \"$f\") || exit 1; [ \"${s%%%% *}\" = $i ] || exit %d; "
+		"case ${s#* } in $b | 0 | *[!0-9]*) ;; *) [ $b = 0 ] || exit %d ;; esac",
+		directory, word, disk->made_inode, disk->made_birth, ABSENT, ANOTHER, ANOTHER);
 	struct process_output output = {0};
 	int ret = host_command(m->host, command, timeout_ms, &output, err);
 

@@ -99,12 +99,22 @@ int step_free(struct migration *m, int64_t timeout_ms, struct err *err)
 	return guard_release(m->guard, timeout_ms, err);
 }
 
+/* What has come in since the step was put on record: up to now all can be undone. Nobody is asked,
+ * which would take a round trip. A destination whose end is heard of later may have read `cont`. */
+static int very_last_look(struct migration *m, struct err *err)
+{
+	loop_poll(m->loop);
+	return migration_check_alive(m, err);
+}
+
 int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (m->dst.status.running || m->finished_before) { /* by hand, a second time */
 		m->switched = true;
 		return 0;
 	}
+	if (very_last_look(m, err) < 0)
+		return -1;
 	if (!m->was_running)
 		return hand_over_paused(m, err);
 	m->switched = true;

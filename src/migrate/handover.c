@@ -152,6 +152,7 @@ void handover_write(const struct migration *m, const struct err *failure, struct
 		.ram_port = m->phase == PHASE_PREPARE ? m->listening.ram_port : 0,
 		.process = m->phase == PHASE_PREPARE ? process_name(m->dst_pid) : NULL,
 		.started = m->started_dst,
+		.hangup_kills = m->hangup_kills,
 	};
 	write_settings(m, cookie);
 	if (m->phase > PHASE_PREPARE)
@@ -241,6 +242,7 @@ int handover_read(struct migration *m, struct err *err)
 	m->incremental = cookie->incremental;
 	m->was_running = cookie->was_running;
 	m->started_dst = m->phase == PHASE_FINISH && cookie->started;
+	m->hangup_kills = cookie->hangup_kills;
 	if (m->phase == PHASE_PERFORM || m->phase == PHASE_CONFIRM)
 		m->dst.name = cookie->hostname ? cookie->hostname : "destination";
 	read_settings(m);

@@ -154,5 +154,6 @@ void handover_choose_disks(struct migration *m)
 	else
 		choose_prepared(m);
 	for (size_t i = 0; m->phase == PHASE_CONFIRM && !m->in_stream && i < m->disks.count; i++)
-		m->disks.list[i].has_job = m->disks.list[i].has_target = true;
+		m->disks.list[i].has_job = m->disks.list[i].has_target = m->disks.list[i].has_plug =
+			true;
 }

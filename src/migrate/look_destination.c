@@ -2,6 +2,7 @@
 
 #include "base/str.h"
 #include "migrate/look.h"
+#include "migrate/nbd.h"
 
 static void look_at_state(struct migration *m)
 {
@@ -190,6 +191,36 @@ static void pair(struct migration *m, struct disk *disk)
 		look_at_overlay(m, disk);
 }
 
+/* The NBD server before 9.0 ends its QEMU when a client hangs up whose disk is in an iothread, as
+ * one of a SCSI controller may be ("nbd_blockdev_client_closed: Assertion `qemu_in_main_thread()",
+ * 7.2). So the server ends first, see stop_nbd_and_continue(), and no connection is made anew. But
+ * drive-mirror hangs up at its own end, when the server is still needed. 5.2 knows no such
+ * assertion, and no lock either. A virtio-blk's disk is not in its iothread before the guest is. */
+static void look_at_iothread(struct migration *m, const struct disk *disk)
+{
+	const char *type = disk->dst ? disk->dst->type : NULL;
+	struct err err;
+	int in_iothread = type && str_starts(type, "scsi-") && !m->in_stream &&
+					  !qmp_can(&m->dst.caps, QMP_BLOCK_JOB_CHANGE)
+				  ? qmp_drive_in_iothread(m->dst.qmp, disk->dst, &err)
+				  : 0;
+
+	if (in_iothread < 0)
+		problems_add(&m->problems, "%s", err.text);
+	else if (in_iothread && m->opt->mirror == MIRROR_DRIVE)
+		problems_add(&m->problems,
+			     "disk %s: its controller on %s has an iothread, and that QEMU would "
+			     "die of the end of a drive-mirror; leave --mirror=drive out",
+			     disk->name, m->dst.name);
+	else if (in_iothread && source_connects(m))
+		problems_add(&m->problems,
+			     "disk %s: its controller on %s has an iothread, and that QEMU would "
+			     "die of the end of an encrypted connection of the source's, which is "
+			     "older than 7.0; give --encrypt=none",
+			     disk->name, m->dst.name);
+	m->hangup_kills |= in_iothread > 0;
+}
+
 /* -1 when the QEMU could not be looked at. */
 static int look_at_qemu(struct migration *m, struct err *err)
 {
@@ -209,6 +240,8 @@ static int look_at_qemu(struct migration *m, struct err *err)
 	choose_method(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_size(m, &m->disks.list[i]);
+	for (size_t i = 0; i < m->disks.count; i++)
+		look_at_iothread(m, &m->disks.list[i]);
 	look_at_space(m);
 	return 0;
 }

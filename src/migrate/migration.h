@@ -135,6 +135,7 @@ struct migration {
 	bool dst_obeyed;      /* it has ended because we told it to */
 	bool dst_left;        /* it holds the last of the guest, and is not ended */
 	bool dst_quit;        /* we have ended the destination's QEMU */
+	bool hangup_kills;    /* the destination's QEMU would die of an NBD client's end */
 	bool dst_unreachable; /* an undo could not reach it: the others need not try */
 	bool switched;        /* `cont` was sent to the destination: no way back */
 	bool may_have_run;    /* an earlier process may have sent it */

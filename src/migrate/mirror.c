@@ -232,10 +232,7 @@ int step_detach(struct migration *m, int64_t timeout_ms, struct err *err)
 	free(requests);
 	if (ret < 0 || migration_await(m, "the end of the mirrors", timeout_ms, all_ended, err) < 0)
 		return -1;
-	if (source_connects(m))
-		return forget_targets(m, timeout_ms, err);
-	link_end(m);
-	return 0;
+	return source_connects(m) ? forget_targets(m, timeout_ms, err) : 0;
 }
 
 static bool all_concluded(struct migration *m)

@@ -188,12 +188,15 @@ static void choose_who_connects(struct migration *m)
 	bool wanted = m->opt->timeouts.reconnect_ms > 0;
 	bool can = qmp_can(&m->src.caps, QMP_REOPEN), may = tcp_may_copy(m->src_pid);
 
-	m->link.returns = wanted && can && may && !source_connects(m);
+	m->link.returns = wanted && can && may && !source_connects(m) && !m->hangup_kills;
 	if (wanted && !m->link.returns)
 		migration_note(m,
 			       "a connection of the disks that is lost will not come back "
 			       "(--reconnect): %s",
-			       can && !source_connects(m)
+			       m->hangup_kills
+				       ? "with a disk in an iothread, the destination's QEMU "
+					 "(before 9.0) would die of that one's end"
+			       : can && !source_connects(m)
 				       ? "this user may not trace the source's QEMU (ptrace(2)), "
 					 "as root could"
 				       : "the source's QEMU is too old");
@@ -288,8 +291,24 @@ static int remove_target(struct migration *m, struct disk *disk, int64_t timeout
 	return 0;
 }
 
+/* See stop_nbd_and_continue(). A source that connects by itself is to be gone before: it would
+ * connect anew, and 5.2 over there die of it (see qmp_target). A server that cannot be told is the
+ * matter of undo_serve(). */
+static void end_server_first(struct migration *m)
+{
+	struct err err;
+
+	if (!m->nbd_started || !qmp_alive(m->dst.qmp) || source_connects(m))
+		return;
+	if (stop_serving(m, &err) == 0)
+		m->nbd_started = false;
+	else if (err.kind == ERR_TIMEOUT)
+		drop_destination(m); /* it may be the connection that hangs */
+}
+
 int undo_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	end_server_first(m);
 	link_hang_up(m);
 	link_close(m);
 	return undo_each_disk(m, remove_target, timeout_ms, err);

@@ -359,6 +359,10 @@ static bool completed_or_failed(struct migration *m)
 	return src_failed(m) || str_eq(m->dst.migration_status, "failed") || completed(m);
 }
 
+/* The server ends before its clients hang up: before 9.0 it ends its QEMU when a client hangs up
+ * whose disk is in an iothread, as one of a SCSI controller may be ("nbd_blockdev_client_closed:
+ * Assertion `qemu_in_main_thread()", seen on 7.2; not on 5.2, 10.0, 11.1). That way round it
+ * never does. */
 static int stop_nbd_and_continue(struct migration *m, struct err *err)
 {
 	struct qmp_request *stop = m->nbd_started ? qmp_nbd_stop_send(m->dst.qmp) : NULL;
@@ -373,6 +377,8 @@ static int stop_nbd_and_continue(struct migration *m, struct err *err)
 	if (stop && qmp_finish(stop, err) < 0 && !(m->resumed && err->kind == ERR_QMP))
 		return -1;
 	m->nbd_started = false;
+	if (!m->by_hand) /* else finish ends the server, over there */
+		link_end(m);
 	return 0;
 }
 

@@ -128,6 +128,7 @@ static void refresh(struct migration *m)
 	for (size_t i = 0; i < r->disks_count; i++) {
 		r->disks[i].dst_size = m->disks.list[i].dst_size;
 		r->disks[i].inode = m->disks.list[i].made_inode;
+		r->disks[i].birth = m->disks.list[i].made_birth;
 	}
 }
 
@@ -355,6 +356,7 @@ static void take_disk(struct migration *m, const struct record_disk *from, size_
 	disk->dst_size = from->dst_size;
 	disk->making = from->create && row >= step_row("create");
 	disk->made_inode = from->inode;
+	disk->made_birth = from->birth;
 	if (from->export)
 		snprintf(disk->export, sizeof(disk->export), "%s", from->export);
 	/* What is not there is not found when it is to be taken back. */

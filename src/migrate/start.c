@@ -17,12 +17,13 @@ static int run_command(struct migration *m, int64_t timeout_ms, struct err *err)
 	ret = host_command_ok(m->host, m->opt->start, timeout_ms, &output, err);
 	loop_shield(m->loop, false);
 	process_output_deinit(&output);
-	if (ret < 0 && (err->kind == ERR_TIMEOUT || err->kind == ERR_CLOSED))
+	m->started_dst = output.begun;
+	if (ret < 0 && output.begun && (err->kind == ERR_TIMEOUT || err->kind == ERR_CLOSED))
 		problems_add(&m->left_behind,
 			     "%s: whether the command of --start goes on over there is not known; "
 			     "see that no QEMU comes to wait on %s, or end it",
 			     m->dst.name, m->opt->dst.socket);
-	if (ret < 0 && err->kind == ERR_TIMEOUT)
+	if (ret < 0 && output.begun && err->kind == ERR_TIMEOUT)
 		return err_set(err, ERR_FAILED,
 			       "%s: --start did not end within %.3g s; it has to return once QEMU "
 			       "is started (as with -daemonize)",

@@ -161,18 +161,37 @@ static void parse_drive(struct qmp_drive *drive, const json_t *entry)
 
 /* query-block gives a qdev as an id or as a QOM path; qom-get takes both, an id as a
  * partial path. */
+static int query_property(struct qmp *qmp, const char *path, const char *property, char **value,
+			  struct err *err)
+{
+	_cleanup_json_ json_t *text = NULL;
+
+	if (qmp_call(qmp, "qom-get", json_pack("{s:s, s:s}", "path", path, "property", property),
+		     &text, err) < 0)
+		return err->kind == ERR_QMP ? 0 : -1;
+	*value = dup_nonempty(json_string_value(text));
+	return 0;
+}
+
 static int query_type(struct qmp *qmp, struct qmp_drive *drive, struct err *err)
 {
-	_cleanup_json_ json_t *type = NULL;
+	return drive->qdev ? query_property(qmp, drive->qdev, "type", &drive->type, err) : 0;
+}
 
-	if (!drive->qdev)
+/* The bus is a child of its controller, which has a link to its iothread, an empty one if it has
+ * none. */
+int qmp_drive_in_iothread(struct qmp *qmp, const struct qmp_drive *drive, struct err *err)
+{
+	_autofree_ char *bus = NULL, *iothread = NULL;
+
+	if (!drive->qdev || query_property(qmp, drive->qdev, "parent_bus", &bus, err) < 0)
+		return drive->qdev ? -1 : 0;
+	if (!bus || !strrchr(bus, '/'))
 		return 0;
-	if (qmp_call(qmp, "qom-get",
-		     json_pack("{s:s, s:s}", "path", drive->qdev, "property", "type"), &type,
-		     err) < 0)
-		return err->kind == ERR_QMP ? 0 : -1;
-	drive->type = str_dup(json_string_value(type));
-	return 0;
+	*strrchr(bus, '/') = '\0';
+	if (query_property(qmp, bus, "iothread", &iothread, err) < 0)
+		return -1;
+	return iothread != NULL;
 }
 
 int qmp_drives_query(struct qmp *qmp, struct qmp_drives *drives, struct err *err)

@@ -55,6 +55,10 @@ void qmp_drives_deinit(struct qmp_drives *drives);
  * the id of the guest's device. Borrowed. */
 const char *qmp_drive_name(const struct qmp_drive *drive);
 
+/* Whether what it is plugged into does its requests in an iothread, from before the guest runs: so
+ * does a SCSI controller's disk, unlike a virtio-blk. -1 when QEMU could not be asked. */
+int qmp_drive_in_iothread(struct qmp *qmp, const struct qmp_drive *drive, struct err *err);
+
 /* Whether @name is one of its names. A qdev may be given by its id where QEMU tells a
  * QOM path (/machine/peripheral/ID/virtio-backend). */
 bool qmp_drive_is(const struct qmp_drive *drive, const char *name);

@@ -35,6 +35,7 @@ struct command {
 	struct output out, err;
 	int rc;
 	bool eof;
+	bool begun; /* the server may have been asked to run it */
 };
 
 static void keep(struct output *o, size_t len)
@@ -147,6 +148,7 @@ static int start_open(struct ssh *ssh, struct command *c, struct err *err)
 	c->channel = ssh_channel_open(ssh, "session", NULL, &refused, err);
 	if (!c->channel)
 		return refused ? err_wrap(err, "%s: the server allows no commands", ssh->host) : -1;
+	c->begun = true;
 	if (ssh_io_run(ssh, "the server to start a command", start_step, c, err) < 0)
 		return -1;
 	return c->rc < 0 ? failed(ssh, c, "start a command", err) : 0;
@@ -260,6 +262,7 @@ int ssh_command(struct ssh *ssh, const char *command, int64_t timeout_ms,
 		return -1;
 	wrap(&c, command);
 	ret = run(ssh, &c, timeout_ms, &output->status, err);
+	output->begun = c.begun;
 	ssh_channel_release(ssh, c.channel);
 	buf_deinit(&c.out.held);
 	buf_deinit(&c.err.held);

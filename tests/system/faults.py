@@ -87,7 +87,7 @@ class DestinationKilled(Fault):
 
     def strike(self, scene, process):
         pids = scene.qemu_there()
-        unread = self.unread(scene)
+        unread = scene.test.unread()
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         hosts.wait_until(lambda: not scene.qemu_there(), "it is gone")
@@ -99,13 +99,7 @@ class DestinationKilled(Fault):
         """sshd tells of it, if the monitor was connected: when it has arrived here, vmferry
         hears of it before it does anything else."""
         with contextlib.suppress(TimeoutError):
-            hosts.wait_until(lambda: self.unread(scene) != unread, "the news", 3)
-
-    @staticmethod
-    def unread(scene):
-        """What the SSH connections to hostb hold for vmferry."""
-        lines = scene.a.run(["ss", "-H", "-tn", "dst", scene.b.ipv4, "dport", "=", ":22"])
-        return [line.split()[1] for line in lines.stdout.splitlines()]
+            hosts.wait_until(lambda: scene.test.unread() != unread, "the news", 3)
 
     def codes(self, step):
         """At the point of no return itself it depends on whether vmferry hears of it before it

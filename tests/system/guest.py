@@ -51,6 +51,7 @@ class Guest:
     dirty_pages: int = 1024  # of 4 KiB; it goes round over these
     paused: bool = False  # is paused when start() returns
     discard: str = "unmap"  # or ignore: then the destination keeps no holes
+    keeps_holes: bool = True  # False: whether its images stay sparse is not looked at
     ram_mib: int = 32
     style: str = "blockdev"  # or json: the same in JSON; drive; hda
     cache: str = "none"  # or writeback
@@ -59,6 +60,7 @@ class Guest:
     extra: list = dataclasses.field(default_factory=list)  # QEMU arguments, both sides
     src_extra: list = dataclasses.field(default_factory=list)
     dst_extra: list = dataclasses.field(default_factory=list)
+    iothread: bool = False  # the SCSI disks' controller does their requests in one
     cdrom: str | None = None  # "empty" or "iso"
     floppy: bool = False
     pflash: bool = False
@@ -239,7 +241,9 @@ class Guest:
     def _disk_arguments(self, is_source):
         arguments = []
         if any(disk.bus == "scsi" for disk in self.disks):
-            arguments += ["-device", "virtio-scsi-pci,id=scsi0"]
+            iothread = ",iothread=io0" if self.iothread else ""
+            arguments += ["-object", "iothread,id=io0"] if self.iothread else []
+            arguments += ["-device", f"virtio-scsi-pci,id=scsi0{iothread}"]
         for number, disk in enumerate(self.disks):
             if self.style == "hda":
                 arguments += [f"-hd{'abcd'[number]}", self.image(number)]

@@ -8,6 +8,7 @@ not work as it should, the guest runs under TCG.
 import functools
 import os
 import pathlib
+import re
 import shlex
 import struct
 import subprocess
@@ -50,6 +51,18 @@ def accelerator():
 
 def default_qemu():
     return shlex.split(os.environ.get("VMFERRY_TEST_QEMU", "qemu-system-x86_64"))
+
+
+@functools.cache
+def qemu_version():
+    """That of default_qemu(), as (7, 2)."""
+    told = subprocess.run([*default_qemu(), "-version"], check=True, capture_output=True, text=True)
+    return tuple(map(int, re.search(r"version (\d+)\.(\d+)", told.stdout).groups()))
+
+
+def become(user):
+    """QEMU's words to become this user; -runas is gone in 10.0."""
+    return ["-runas", user] if qemu_version() < (10, 0) else ["-run-with", f"user={user}"]
 
 
 def guest_beats(accelerator_name, deadline_s=10):

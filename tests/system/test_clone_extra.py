@@ -6,6 +6,7 @@ import signal
 import unittest
 
 import hosts
+from program import become, default_qemu
 from rig import Disk
 from test_clone import RANDOM_NODES, SOCKETS, CloneTest
 from test_clone_guests import CODE, NOBODY, Daemon, UefiTest
@@ -40,7 +41,7 @@ class CopyExtra(CloneTest):
 
     def test_they_are_the_other_user_s(self):
         guest = Daemon(disks=[Disk(dst_image=False)], cdrom="iso",
-                       extra=["-runas", "nobody"], rate=300, sectors=127)
+                       extra=become("nobody"), rate=300, sectors=127)
         guest.owner = "nobody"
         move = self.prepare(guest, start_destination=False)
         path = self.b.outside(f"{guest.directory}/cd.iso")
@@ -197,7 +198,7 @@ class CopyVariableStore(UefiTest):
         raw, qcow2 = (f"{self.DIRECTORY}/vars.{name}" for name in ("fd", "qcow2"))
         self.a.run(["qemu-img", "convert", "-U", "-f", "raw", "-O", "qcow2", raw, qcow2])
         source = self.a.popen([
-            "qemu-system-x86_64", "-name", "two", "-M", "pc", "-accel", "tcg", "-m", "128",
+            *default_qemu(), "-name", "two", "-M", "pc", "-accel", "tcg", "-m", "128",
             "-nodefaults", "-display", "none", "-S",
             "-qmp", f"unix:{self.DIRECTORY}/two.sock,server=on,wait=off",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={CODE}",

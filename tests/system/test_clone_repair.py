@@ -7,11 +7,19 @@ import unittest
 
 import hosts
 from guest import MIB
+from program import qemu_version
 from rig import Disk
 from test_clone import RANDOM_NODES, SOCKETS, CloneTest
 from test_faults import REFUSED
 
 HBA = ["-device", "virtio-scsi-pci,id=hba"]
+
+
+def json_device(driver, **properties):
+    """A -device in JSON, where QEMU knows that: since 6.2."""
+    if qemu_version() >= (6, 2):
+        return ["-device", json.dumps({"driver": driver} | properties, separators=(", ", " : "))]
+    return ["-device", ",".join([driver, *(f"{key}={value}" for key, value in properties.items())])]
 
 
 class RepairTest(CloneTest):
@@ -199,7 +207,7 @@ class Media(RepairTest):
 
     def change(self, move, path):
         move.source.watch.command("blockdev-change-medium", {
-            "id": self.cdrom(move), "filename": path, "format": "raw", "force": True})
+            "id": self.cdrom(move), "filename": path, "format": "raw"})
 
     def eject(self, move):
         move.source.watch.command("eject", {"id": self.cdrom(move), "force": True})
@@ -284,10 +292,10 @@ class Media(RepairTest):
                 nodes = ["-blockdev", f"file,node-name=isof,read-only=on,filename={iso}",
                          "-blockdev", '{"driver":"raw","node-name":"iso","read-only":true,'
                          '"file":"isof"}']
-                device = '"driver":"scsi-cd","bus":"hba.0","id":"cd0"'
+                device = {"driver": "scsi-cd", "bus": "hba.0", "id": "cd0"}
                 move = self.prepare_clone(extra=[
-                    *HBA, *([] if kind == "new" else nodes), "-device",
-                    "{%s}" % device if kind == "new" else '{%s, "drive" : "iso"}' % device])
+                    *HBA, *([] if kind == "new" else nodes),
+                    *json_device(**device, **({} if kind == "new" else {"drive": "iso"}))])
                 if kind == "none":
                     self.eject(move)
                 else:
@@ -333,7 +341,7 @@ class Images(RepairTest):
         move = self.prepare_clone(extra=[
             *HBA, "-blockdev", '{"driver":"file","filename":"%s","node-name":"jf"}' % path,
             "-blockdev", '{"node-name":"j", "driver":"raw", "file":"jf"}',
-            "-device", '{"driver":"scsi-hd","bus":"hba.0","id":"jd","drive":"j"}'])
+            *json_device(driver="scsi-hd", bus="hba.0", id="jd", drive="j")])
         overlay = self.snapshot(move, node_name="j", snapshot_node_name="jtop")
         self.repaired(move, "disk jtop", allowed=["overlay.qcow2$"])
         self.assertTrue(os.path.exists(self.b.outside(overlay)))

@@ -1,5 +1,5 @@
 """--scope, on a host where systemd seems to run: its systemd-run and loginctl are stand-ins, which
-note what they are told. Whether a real systemd does as its manual says is not tested here."""
+note what they are told. What a real systemd does is seen in test_systemd.py, where one can be had."""
 
 import os
 import unittest

@@ -60,6 +60,11 @@ class FaultTest(MoveTest):
             os.kill(pid, signal.SIGKILL)
         hosts.wait_until(lambda: not self.ssh_sessions(), "the SSH sessions end")
 
+    def unread(self):
+        """What the SSH connections to hostb hold for a vmferry that is halted, in bytes each."""
+        lines = self.a.run(["ss", "-H", "-tn", "dst", self.b.ipv4, "dport", "=", ":22"])
+        return [line.split()[1] for line in lines.stdout.splitlines()]
+
     def ssh_sessions(self):
         return [pid for pid, line in self.b.processes().items() if line.startswith("sshd: root@")]
 
@@ -67,6 +72,20 @@ class FaultTest(MoveTest):
 def state(pid):
     """A process's state letter; proc(5)."""
     return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def for_each(moments):
+    """Runs a test's body, which is (self, moment), for each, on hosts of its own."""
+    def decorate(method):
+        @functools.wraps(method)
+        def test(self):
+            for moment in moments:
+                with self.subTest(moment=moment):
+                    self.doCleanups()
+                    self.setUp()
+                    method(self, moment)
+        return test
+    return decorate
 
 
 def at_every_step(method):
@@ -157,18 +176,33 @@ class SomebodyElse(FaultTest):
 
 
 class PointOfNoReturn(FaultTest):
-    def test_destination_killed_just_before(self):
+    JUST_BEFORE = ("run", "run/begun")  # before it is on record, and then
+
+    @for_each(JUST_BEFORE)
+    def test_destination_killed_just_before(self, moment):
         move = self.prepare(Guest(rate=300, sectors=127))
-        process = self.halted(move, "run")
+        process = self.halted(move, moment)
+        unread = self.unread()
         move.destination.kill()
+        hosts.wait_until(lambda: self.unread() != unread, "the news is here")
         self.goes_on(process, FAILED)
         move.check_stayed()
 
-    def test_ssh_cut_just_before(self):
+    @for_each(JUST_BEFORE)
+    def test_ssh_cut_just_before(self, moment):
         move = self.prepare(Guest(rate=300, sectors=127))
-        process = self.halted(move, "run")
+        process = self.halted(move, moment)
         self.cut_ssh()
         self.goes_on(process, FAILED)
+        move.check_stayed()
+
+    @for_each(JUST_BEFORE)
+    def test_somebody_lets_the_source_run_just_before(self, moment):
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, moment)
+        move.source.watch.command("cont")
+        said = self.goes_on(process, FAILED)
+        self.assertIn("somebody has let the guest run on", said)
         move.check_stayed()
 
     def test_destination_dies_before_the_source_is_ended(self):

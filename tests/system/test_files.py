@@ -7,6 +7,7 @@ them their names.
 import os
 import pathlib
 import signal
+import time
 import unittest
 
 import hosts
@@ -26,7 +27,7 @@ class Gate:
         self.reached = pathlib.Path(host.outside(f"{hosts.WORK}/reached"))
         host.shell(f"cd {hosts.WORK} && cp /usr/bin/stat stat.real && mkfifo gate && "
                    f"{{ echo '#!/bin/sh'; "
-                   f"echo '[ \"$2\" != %i ] || {{ : >{hosts.WORK}/reached; "
+                   f"echo '[ \"$2\" != \"%i %W\" ] || {{ : >{hosts.WORK}/reached; "
                    f"read -r _ <{hosts.WORK}/gate; }}'; "
                    f"echo 'exec {hosts.WORK}/stat.real \"$@\"'; }} >stat.gate && "
                    f"chmod +x stat.gate")
@@ -107,6 +108,39 @@ class Start(FilesTest, StartTest):
         process.send_signal(signal.SIGINT)
         self.goes_on(process, INTERRUPTED)
         self.assert_precious(image)
+
+    def test_a_file_that_got_the_inode_of_ours_is_not_removed(self):
+        """As the next one does on ext4, when ours was removed by somebody."""
+        move = self.prepare_start()
+        process = self.halted_start(move, "start")
+        image = self.images(self.b, move)[0]
+        ours = os.stat(image)
+        hosts.wait_until(lambda: time.time() > ours.st_ctime + 1.1, "another second")
+        os.unlink(image)
+        others = []
+        while self.born(image) != ours.st_ino and len(others) < 10000:  # some never give it again
+            others.append(f"{image}.{len(others)}")
+            os.rename(image, others[-1])
+        self.stranger(image)
+        process.send_signal(signal.SIGINT)
+        self.goes_on(process, INTERRUPTED)
+        self.assert_precious(image)
+
+    @staticmethod
+    def born(path):
+        with open(path, "x", encoding="ascii") as file:
+            return os.fstat(file.fileno()).st_ino
+
+    def test_where_no_birth_is_told(self):
+        """busybox has no %W."""
+        move = self.prepare_start()
+        self.b.shell(f"printf '#!/bin/sh\nexec busybox stat \"$@\"\n' >{hosts.WORK}/stat; "
+                     f"chmod +x {hosts.WORK}/stat; mount --bind {hosts.WORK}/stat /usr/bin/stat",
+                     cwd="/")
+        process = self.halted_start(move, "start")
+        process.send_signal(signal.SIGINT)
+        self.goes_on(process, INTERRUPTED)
+        self.assertEqual(self.names(move), [])
 
     def test_ssh_cut_in_between(self):
         move = self.prepare_start(disks=TWO)

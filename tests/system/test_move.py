@@ -1,8 +1,11 @@
 """Real moves between two hosts, one test a kind of guest or way."""
 
 import json
+import os
+import signal
 import unittest
 
+import hosts
 from guest import MIB
 from rig import Disk, Guest, MoveTest
 
@@ -60,6 +63,45 @@ class Moves(MoveTest):
 
     def test_drive_mirror_to_larger(self):
         self.move(Guest(disks=[Disk(dst_size=96 * MIB)], **WRITING), "--mirror=drive")
+
+    def test_disks_in_an_iothread(self):
+        """QEMU 7.2's NBD server asserts when a client of such a disk hangs up."""
+        for style in ("blockdev", "drive"):
+            with self.subTest(style=style):
+                self.doCleanups()
+                self.setUp()
+                self.move(Guest(disks=[Disk(bus="scsi"), Disk(bus="scsi"), Disk()], style=style,
+                                iothread=True, **WRITING))
+
+    def test_disks_in_an_iothread_stay_and_go(self):
+        """The destination's QEMU lives, and takes the guest in at the second try."""
+        for step in ("mirror", "listen"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare(Guest(disks=[Disk(bus="scsi")], iothread=True, **WRITING))
+                argv = ["migrate", "-F", self.a.ssh_config, move.source.qmp_sock,
+                        f"root@hostb:{move.destination.qmp_sock}"]
+                halted = self.start_vmferry(*argv, env={"VMFERRY_TEST_HALT_BEFORE": step})
+                os.waitid(os.P_PID, halted.pid, os.WSTOPPED | os.WNOWAIT)
+                halted.send_signal(signal.SIGINT)
+                halted.send_signal(signal.SIGCONT)
+                self.assertEqual(halted.wait(hosts.DEADLINE_S), 5)
+                self.assertEqual(move.destination.watch.status(), "inmigrate")
+                self.migrate(move)
+                move.check_moved()
+
+    def test_drive_mirror_from_an_iothread(self):
+        """Refused where it would end the destination's QEMU."""
+        move = self.prepare(Guest(disks=[Disk(bus="scsi")], iothread=True, **WRITING))
+        done = self.migrate(move, "--mirror=drive", check=False)
+        if "its controller on hostb has an iothread" in done.stderr:
+            self.assertEqual(done.returncode, 3, done.stderr)
+            move.check_stayed()
+        else:
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertGreaterEqual(major(move.destination), 9)
+            move.check_moved()
 
     def test_paused_stays_paused(self):
         done, _, _ = self.move(Guest(paused=True))
@@ -158,6 +200,10 @@ class Moves(MoveTest):
         status = move.destination.watch.command("query-migrate-capabilities")
         self.assertFalse([c for c in status if c["state"]], "capabilities are left on")
         move.check_moved()
+
+
+def major(qemu):
+    return qemu.watch.greeting["QMP"]["version"]["qemu"]["major"]
 
 
 if __name__ == "__main__":

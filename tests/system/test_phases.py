@@ -58,6 +58,9 @@ class Good(PhaseTest):
     def test_writing(self):
         self.moved(Guest(disks=[Disk(), Disk(bus="scsi")], **WRITING))
 
+    def test_disks_in_an_iothread(self):
+        self.moved(Guest(disks=[Disk(bus="scsi"), Disk(bus="scsi")], iothread=True, **WRITING))
+
     def test_the_cookies(self):
         move = self.prepare_move(Guest(**WRITING))
         c1 = self.phase("begin")

@@ -160,6 +160,19 @@ class Start(StartTest):
                 self.assertFalse(os.path.exists(self.images(self.b, move)[0]))
                 move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
 
+    def test_ssh_cut(self):
+        """Before the command was sent nothing of it can be left over there."""
+        for step in ("create", "start", "accept", "hold"):
+            with self.subTest(step=step):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare_start()
+                process = self.halted_start(move, step)
+                self.cut_ssh()
+                self.goes_on(process, FAILED)
+                self.assertFalse(os.path.exists(self.images(self.b, move)[0]))
+                move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
+
     def test_a_missing_directory_is_refused(self):
         move = self.prepare_start()
         done = self.migrate(move, "--map", f"{move.guest.directory}=/nowhere", check=False)

@@ -63,6 +63,7 @@ static const char *own_difference(const struct cookie *a, const struct cookie *b
 	TEXT(address);
 	VALUE(ram_port);
 	VALUE(started);
+	VALUE(hangup_kills);
 	VALUE(src_capabilities);
 	VALUE(dst_capabilities);
 	VALUE(max_bandwidth);

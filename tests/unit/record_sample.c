@@ -18,6 +18,7 @@ static struct record_disk disks[] = {
 		.dst_size = 1,
 		.create = true,
 		.inode = UINT64_MAX,
+		.birth = INT64_MAX,
 	},
 	{.name = S("second"), .device = S("")},
 };
@@ -124,6 +125,7 @@ static const char *disk_difference(const struct record_disk *a, const struct rec
 	VALUE(dst_size);
 	VALUE(create);
 	VALUE(inode);
+	VALUE(birth);
 	return NULL;
 }
 

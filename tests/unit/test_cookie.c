@@ -80,6 +80,7 @@ static void prepare_it(void)
 	first.address = address;
 	first.ram_port = 49152;
 	first.started = true;
+	first.hangup_kills = true;
 	first.dst_capabilities = UINT32_MAX;
 	disks[0].export = export_0;
 	disks[0].dst = dst;

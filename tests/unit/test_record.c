@@ -251,7 +251,7 @@ START_TEST(each_member_is_checked)
 		check_member(true, name, value);
 		count++;
 	}
-	ck_assert_int_eq(count, 11);
+	ck_assert_int_eq(count, 12);
 	json_decref(sample);
 }
 END_TEST
@@ -274,6 +274,7 @@ START_TEST(each_range_is_checked)
 	check_member_refused(true, "inode", json_string("-1"));
 	check_member_refused(true, "inode", json_string("1 "));
 	check_member_refused(true, "inode", json_string(""));
+	check_member_refused(true, "birth", json_integer(-1));
 }
 END_TEST
 
