@@ -109,11 +109,16 @@ static void canonical(const char *address, char *text, size_t size)
 		freeaddrinfo(ai);
 }
 
-static int descriptor_of(int pidfd, const struct dirent *entry)
+/* Of sockets only: to close a copy of a file's is not without effect where it is on NFS or FUSE. */
+static int descriptor_of(int pidfd, int directory, const struct dirent *entry)
 {
-	if (entry->d_name[0] == '.')
+	char what[64];
+	ssize_t len = readlinkat(directory, entry->d_name, what, sizeof(what) - 1);
+
+	if (len < 0)
 		return -1;
-	return pidfd_getfd(pidfd, atoi(entry->d_name), 0);
+	what[len] = '\0';
+	return str_starts(what, "socket:") ? pidfd_getfd(pidfd, atoi(entry->d_name), 0) : -1;
 }
 
 size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, size_t max)
@@ -127,7 +132,7 @@ size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, si
 
 	canonical(address, wanted, sizeof(wanted));
 	while (directory && count < max && (entry = readdir(directory))) {
-		int fd = descriptor_of(pidfd, entry);
+		int fd = descriptor_of(pidfd, dirfd(directory), entry);
 
 		if (fd >= 0 && is_connected_to(fd, wanted, port))
 			fds[count++] = fd;
@@ -163,8 +168,18 @@ struct tcp_health tcp_health(int fd)
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return health;
 	health.stands = info.tcpi_state == TCP_ESTABLISHED;
-	health.silent_ms = info.tcpi_unacked ? info.tcpi_last_ack_recv : 0;
+	/* One probe may just be on its way: of keepalive, or of whether there is room by now. */
+	if ((info.tcpi_unacked && info.tcpi_retransmits) || info.tcpi_probes > 1)
+		health.silent_ms = info.tcpi_last_ack_recv;
 	return health;
+}
+
+void tcp_disconnect(int fd)
+{
+	struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+	if (connect(fd, &none, sizeof(none)) < 0)
+		shutdown(fd, SHUT_RDWR);
 }
 
 void tcp_keep_alive(int fd, int64_t ms)

@@ -29,14 +29,18 @@ size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, si
 /* Whether tcp_connections_of() can find anything of process @pid. */
 bool tcp_may_copy(pid_t pid);
 
-/* How a connection is: it stands, or one side has ended it; and for how many ms what was sent has
- * not been acknowledged (tcp(7): TCP_INFO), 0 when all was. */
+/* How a connection is: it stands, or one side has ended it; and for how many ms the other
+ * side has not acknowledged what was sent again and again (tcp(7): TCP_INFO), 0 when it has. */
 struct tcp_health {
 	bool stands;
 	int64_t silent_ms;
 };
 
 struct tcp_health tcp_health(int fd);
+
+/* Ends a connection, for whoever else has it, too: what was sent and not acknowledged is dropped,
+ * so that nothing of it arrives later (which shutdown(2) would have it do, for minutes). */
+void tcp_disconnect(int fd);
 
 /* Ends an idle connection @fd when nothing of the other side was heard for @ms (SO_KEEPALIVE). One
  * that is not idle is tcp_health()'s: TCP_USER_TIMEOUT would also end one whose other side takes

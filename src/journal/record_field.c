@@ -93,6 +93,7 @@ static const struct record_field record[] = {
 	{IN_RECORD(migrating), FLAG},
 	{IN_RECORD(switched), FLAG},
 	{IN_RECORD(capabilities), NUMBER(UINT32_MAX)},
+	{IN_RECORD(reconnects), FLAG},
 	{IN_RECORD(parameters), FLAG},
 	{IN_RECORD(max_bandwidth), NUMBER(INT64_MAX)},
 	{IN_RECORD(src_downtime_limit), NUMBER(INT64_MAX)},

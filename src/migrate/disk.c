@@ -101,7 +101,13 @@ void disks_add(struct disks *disks, const struct qmp_drive *drive, const char *p
 	snprintf(disk->nbd, sizeof(disk->nbd), "vmferry-nbd-%zu", n);
 	snprintf(disk->plug, sizeof(disk->plug), "vmferry-plug-%zu", n);
 	disk->nbd_fd = -1;
-	snprintf(disk->export, sizeof(disk->export), "vmferry-disk-%zu", n);
+}
+
+void disks_name_exports(struct disks *disks, const char *id)
+{
+	for (size_t i = 0; i < disks->count; i++)
+		snprintf(disks->list[i].export, sizeof(disks->list[i].export), "vmferry-%s-%zu", id,
+			 i);
 }
 
 static bool chosen_already(const struct disks *disks, const struct qmp_drive *drive)

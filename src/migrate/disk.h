@@ -77,6 +77,10 @@ char *disk_map_path(const char *path, const char *const *maps, bool *mapped);
  * NULL. Caller frees. */
 char *disk_absolute_path(const char *path, const char *cwd);
 
+/* Names the exports after the move @id: an export of another move, or of somebody else, can never
+ * be taken for one of these, not even by a QEMU that connects anew by itself. */
+void disks_name_exports(struct disks *disks, const char *id);
+
 void disks_deinit(struct disks *disks);
 
 /* The disk whose job is @job, or NULL. */

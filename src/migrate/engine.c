@@ -41,7 +41,9 @@ static int last_look(struct migration *m, const struct step *step, struct err *e
 		return err_set(err, ERR_INTERRUPTED, "interrupted");
 	if (m->switched || migration_check_alive(m, err) == 0)
 		return 0;
-	return reopen_may_help(m) ? reopen_destination(m, err) : -1;
+	if (!reopen_may_help(m) || reopen_destination(m, err) < 0)
+		return -1;
+	return migration_check_alive(m, err);
 }
 
 /* Without a record of what is about to be done it is not done, as long as that can be helped. */

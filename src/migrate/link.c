@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -129,8 +128,7 @@ void link_expect(struct migration *m)
 
 void link_adopt(struct migration *m)
 {
-	m->link.returns = m->opt->timeouts.reconnect_ms > 0 && qmp_can(&m->src.caps, QMP_REOPEN) &&
-			  tcp_may_copy(m->src_pid);
+	m->link.returns = m->record.reconnects && tcp_may_copy(m->src_pid);
 	find(m);
 	begin_to_keep_answers_coming(m);
 	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
@@ -152,7 +150,7 @@ static int64_t silent_ms(struct migration *m)
 		if (ms > longest)
 			longest = ms;
 		if (ms > PATIENCE_MS)
-			shutdown(fd, SHUT_RDWR);
+			tcp_disconnect(fd);
 	}
 	return longest;
 }
@@ -202,8 +200,8 @@ void link_watch(struct migration *m)
 		find(m);
 	if (!m->link.returns || m->link.look)
 		return;
-	if (!all_found(m)) /* they cannot be seen, or were lost just now: QEMU tells in the end */
-		return;
+	if (!all_found(m))
+		lost_since(m, loop_now_ms());
 	m->link.look = loop_timer_add(m->loop, LOOK_MS, look, m);
 }
 
@@ -265,7 +263,7 @@ void link_end(struct migration *m)
 	unwatch(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (m->disks.list[i].nbd_fd >= 0)
-			shutdown(m->disks.list[i].nbd_fd, SHUT_RDWR);
+			tcp_disconnect(m->disks.list[i].nbd_fd);
 }
 
 void link_hang_up(struct migration *m)

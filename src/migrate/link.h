@@ -8,8 +8,10 @@
  * beginning where that cannot be changed later (before 6.1), or where we may not have copies of
  * QEMU's sockets (see tcp_connections_of()).
  *
- * What a lost connection had under way is sent again on the next one. The server may still be busy
- * with the first: it has begun earlier, on the same queue of the same file, and writes the same.
+ * What a lost connection had under way is sent again on the next one. Nothing of it may arrive
+ * after that, when the same place may have been written anew: so one is never ended in a way that
+ * leaves the kernel to send the rest (tcp_disconnect()). What the server has taken in by then it
+ * has begun earlier, on the same queue of the same file, and writes the same.
  */
 #ifndef VMFERRY_MIGRATE_LINK_H
 #define VMFERRY_MIGRATE_LINK_H

@@ -141,6 +141,12 @@ static void look_by_hand(struct migration *m)
 	migration_tell_method(m);
 }
 
+static void choose_disks(struct migration *m)
+{
+	disks_choose(&m->disks, &m->src.drives, m->opt, m->src_cwd, &m->problems, &m->left_out);
+	disks_name_exports(&m->disks, m->id);
+}
+
 int look_at_source(struct migration *m, struct err *err)
 {
 	struct err local;
@@ -165,8 +171,7 @@ int look_at_source(struct migration *m, struct err *err)
 	if (m->cookie)
 		choose_by_cookie(m);
 	else
-		disks_choose(&m->disks, &m->src.drives, m->opt, m->src_cwd, &m->problems,
-			     &m->left_out);
+		choose_disks(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_file(m, &m->disks.list[i]);
 	look_at_access(m);

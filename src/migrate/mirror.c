@@ -313,6 +313,8 @@ static int dismiss(struct migration *m, struct disk *disk, int64_t timeout_ms, s
 int undo_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	m->detaching = true;
+	if (m->undone_for == ERR_TIMEOUT)
+		link_hang_up(m); /* it may be what QEMU waits for */
 	if (refresh_jobs(m, err) < 0 || cancel_all(m, err) < 0 ||
 	    await_concluded(m, timeout_ms, err) < 0)
 		return -1;

@@ -11,6 +11,8 @@
 #include "migrate/nbd_probe.h"
 #include "migrate/step_functions.h"
 
+#define PORT_RETRY_MS 1000
+
 /* QEMU has no class for it: the text is bind(2)'s or listen(2)'s own. */
 static bool port_in_use(const struct err *err)
 {
@@ -137,6 +139,8 @@ bool uses_drive_mirror(const struct migration *m)
 
 static int unreachable(const struct migration *m, struct err *err)
 {
+	if (err->kind == ERR_INTERRUPTED)
+		return -1;
 	return err_wrap(err,
 			"%s: its NBD port cannot be reached from here; open it in the "
 			"firewall, or name others with --ports, --data-address",
@@ -207,6 +211,7 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 	choose_who_connects(m);
 	if ((m->link.returns || source_connects(m)) && see_port(m, timeout_ms, err) < 0)
 		return -1;
+	m->record.reconnects = m->link.returns;
 	link_expect(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (add_target(m, &m->disks.list[i], timeout_ms, err) < 0)
@@ -214,25 +219,31 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-/* One that another process has begun may be done already: what is in use stays. */
-static void remove_old_plug(struct migration *m, struct disk *disk)
+/* What another process has begun may be done already: one that is in use is refused to be removed,
+ * and stays. */
+static int remove_old_plug(struct migration *m, struct disk *disk, bool *in_use, struct err *err)
 {
-	struct err ignored;
 	bool there;
 
-	if (m->resumed && qmp_node_exists(m->src.qmp, disk->plug, &there, &ignored) == 0 && there)
-		qmp_node_del(m->src.qmp, disk->plug, &ignored);
+	*in_use = false;
+	if (!m->resumed)
+		return 0;
+	if (qmp_node_exists(m->src.qmp, disk->plug, &there, err) < 0)
+		return -1;
+	if (!there || qmp_node_del(m->src.qmp, disk->plug, err) == 0)
+		return 0;
+	*in_use = err->kind == ERR_QMP;
+	return *in_use ? 0 : -1;
 }
 
 static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_target target;
-	bool there = false;
+	bool in_use;
 
-	remove_old_plug(m, disk);
-	if (m->resumed && qmp_node_exists(m->src.qmp, disk->plug, &there, err) < 0)
+	if (remove_old_plug(m, disk, &in_use, err) < 0)
 		return -1;
-	if (there)
+	if (in_use)
 		return 0;
 	target_of(m, disk, &target);
 	target.nbd_node = target.fd_name = disk->plug;
@@ -243,14 +254,41 @@ static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 	return qmp_target_replug(m->src.qmp, disk->target, &target, err);
 }
 
+static bool never(struct migration *m)
+{
+	(void)m;
+	return false;
+}
+
+/* A link that was lost a moment ago is not known to be: it is waited for like any other. */
+static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int64_t until_ms = loop_now_ms() + m->opt->timeouts.reconnect_ms;
+	struct err other;
+
+	while (nbd_probe(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms, err) <
+	       0) {
+		if (err->kind == ERR_INTERRUPTED)
+			return -1;
+		if (loop_now_ms() >= until_ms)
+			return err_wrap(err, "%s: the link of the disks is lost", m->dst.name);
+		if (migration_await(m, "the next try", PORT_RETRY_MS, never, &other) < 0 &&
+		    other.kind != ERR_TIMEOUT) {
+			*err = other;
+			return -1;
+		}
+	}
+	return 0;
+}
+
 /* While RAM is sent, and the more so while the guest stands still for it, nothing may wait for a
  * lost connection to come back: QEMU would, with the guest stopped and its monitor silent; see
  * qmp_target. A copy of hours is behind us; so from here on what is lost is lost. */
 int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (!m->link.returns)
+	if (!m->record.reconnects)
 		return 0;
-	if (link_await(m, err) < 0)
+	if (link_await(m, err) < 0 || await_port(m, timeout_ms, err) < 0)
 		return -1;
 	link_close(m);
 	m->link.returns = false;
@@ -260,7 +298,7 @@ int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
 			return err_wrap(err, "disk %s", m->disks.list[i].name);
 	if (m->resumed)
 		link_adopt(m);
-	m->link.returns = false;
+	m->link.returns = m->record.reconnects = false;
 	return 0;
 }
 

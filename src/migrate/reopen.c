@@ -100,11 +100,13 @@ int reopen_destination(struct migration *m, struct err *err)
 	while (try_once(m, &final, &busy, err) < 0) {
 		if (final || err->kind == ERR_INTERRUPTED)
 			return -1;
-		if (loop_now_ms() - since_ms > m->opt->timeouts.reconnect_ms)
+		if (loop_now_ms() - since_ms > m->opt->timeouts.reconnect_ms) {
+			err->kind = ERR_CLOSED; /* no tick of whoever waits for something else */
 			return err_wrap(err,
 					"%s: the connection to its QEMU was lost and could not "
 					"be opened again within %.3g s (--reconnect)",
 					m->dst.name, (double)m->opt->timeouts.reconnect_ms / 1000);
+		}
 		drop_destination(m);
 		if (rest(m, &other) < 0) {
 			*err = other;

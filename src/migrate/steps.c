@@ -82,8 +82,9 @@ static bool with_smaller_disks(const struct migration *m)
 
 static bool with_links_that_return(const struct migration *m)
 {
-	return with_mirrors(m) && m->opt->timeouts.reconnect_ms > 0 &&
-	       qmp_can(&m->src.caps, QMP_REOPEN);
+	bool wanted = m->resumed ? m->record.reconnects : m->opt->timeouts.reconnect_ms > 0;
+
+	return wanted && with_mirrors(m) && qmp_can(&m->src.caps, QMP_REOPEN);
 }
 
 static bool with_later_sync(const struct migration *m)

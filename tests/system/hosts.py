@@ -252,8 +252,20 @@ class Host:
                 chain output { type filter hook output priority 0; oifname eth0 drop; }
             }""")
 
+    def swallow_both_ways(self, port):
+        """No TCP gets to this port or from it."""
+        self.run(["nft", "-f", "-"], input=f"""
+            table inet rig {{
+                chain input {{
+                    type filter hook input priority 0; iifname eth0 tcp dport {port} drop;
+                }}
+                chain output {{
+                    type filter hook output priority 0; oifname eth0 tcp sport {port} drop;
+                }}
+            }}""")
+
     def unblock(self):
-        """Ends block and swallow_all."""
+        """Ends block, swallow_both_ways and swallow_all."""
         self.run(["nft", "delete", "table", "inet", "rig"])
 
     def slow_link(self, rate):

@@ -1,5 +1,6 @@
 """Connections that are lost while the disks are copied: what the network takes, it gives back."""
 
+import os
 import signal
 import threading
 import time
@@ -120,6 +121,53 @@ class Disks(LinkTest):
                 self.b.unblock()
                 move.check_stayed(may_complain=True)
 
+    def test_what_was_sent_before_does_not_arrive_later(self):
+        """A kernel goes on for minutes to send what a program has left to it: by then the guest
+        has written the same sectors anew."""
+        move = self.copying(disks=[Disk(region=(0, 64))], rate=60)
+        begun = time.monotonic()
+        self.b.swallow_both_ways(NBD_PORT)
+        self.says("is lost")
+        time.sleep(begun + 27 - time.monotonic())
+        self.b.unblock()
+        self.says("the link of the disks to hostb is back")
+        time.sleep(2)
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(begun + 58 - time.monotonic())  # of the old connection: twice the time
+        self.process.send_signal(signal.SIGCONT)
+        self.ends(DONE, 120)
+        move.check_moved(may_complain=True)
+
+    def test_recover_while_it_is_lost(self):
+        """It waits for it: a QEMU that is to do something with its disks meanwhile stands still."""
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "replug")
+        self.b.block(NBD_PORT)
+        self.cut_nbd()
+        process.kill()
+        process.communicate()
+        time.sleep(5)
+        recover = self.start_vmferry("recover", "-F", self.a.ssh_config, move.guest.name,
+                                     stdout=-1, stderr=-1, text=True)
+        time.sleep(5)
+        self.b.unblock()
+        said = recover.communicate(timeout=120)
+        self.assertEqual(recover.returncode, DONE, said)
+        move.check_moved(may_complain=True)
+
+    def test_the_destination_stands_still_at_replug(self):
+        move = self.prepare(Guest(rate=300, sectors=127), watch=False)
+        process = self.halted(move, "replug", "--reconnect", "3", "--timeout", "connect=2",
+                              "--timeout", "answer=5")
+        os.kill(move.destination.process.pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, move.destination.process.pid, signal.SIGCONT)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=90)
+        self.assertEqual(process.returncode, HUMAN, out + err)
+        self.assertEqual(move.source.watch.status(), "running")
+        self.assertEqual(move.source.watch.command("query-jobs"), [])
+        self.assertNotIn("left behind: mirror", err)
+
     def test_it_is_not_to_come_back(self):
         move = self.copying("--reconnect", "0")
         self.cut_nbd()
@@ -179,6 +227,18 @@ class Ssh(LinkTest):
         self.ends(HUMAN)
         self.assertEqual(move.source.watch.status(), "running")
         self.b.start_sshd()
+        self.vmferry("recover", "-F", self.a.ssh_config, move.guest.name)
+        move.check_stayed(may_complain=True)
+
+    def test_it_is_swallowed_for_good(self):
+        move = self.copying("--reconnect", "3", "--timeout", "connect=2")
+        self.b.block("22")
+        self.cut_ssh()
+        self.says("could not be opened again within 3 s (--reconnect)")
+        self.ends(HUMAN)
+        self.assertEqual(move.source.watch.status(), "running")
+        self.assertEqual(move.source.watch.command("query-jobs"), [])
+        self.b.unblock()
         self.vmferry("recover", "-F", self.a.ssh_config, move.guest.name)
         move.check_stayed(may_complain=True)
 

@@ -66,6 +66,7 @@ static const struct record sample = {
 	.start_ms = 3,
 	.stall_ms = 4,
 	.reconnect_ms = 6,
+	.reconnects = true,
 	.switchover_ms = INT64_MAX,
 	.step = S("switchover"),
 	.state = RECORD_ENDED,
@@ -168,6 +169,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	VALUE(start_ms);
 	VALUE(stall_ms);
 	VALUE(reconnect_ms);
+	VALUE(reconnects);
 	VALUE(switchover_ms);
 	return NULL;
 }
