@@ -293,11 +293,14 @@ END_TEST
 START_TEST(the_names_on_both_qemus_are_our_own_and_unique)
 {
 	choose(NULL, NULL, "/");
+	disks_name_exports(&disks, "0123456789abcdef0123456789abcdef");
 	for (size_t i = 0; i < disks.count; i++) {
+		_autofree_ char *export =
+			str_printf("vmferry-0123456789abcdef0123456789abcdef-%zu", i);
 		struct disk *d = &disks.list[i];
 
-		ck_assert(str_starts(d->job, "vmferry-") && str_starts(d->target, "vmferry-") &&
-			  str_starts(d->export, "vmferry-"));
+		ck_assert(str_starts(d->job, "vmferry-") && str_starts(d->target, "vmferry-"));
+		ck_assert_str_eq(d->export, export);
 		ck_assert_ptr_eq(disks_of_job(&disks, d->job), d);
 		ck_assert_uint_lt(strlen(d->target), 32); /* QEMU's longest node name: 31 */
 	}
