@@ -90,24 +90,35 @@ static int write_fields(const struct record_field *fields, const void *from, jso
 	return 0;
 }
 
-static int write_disks(const struct record *record, json_t *object, struct err *err)
+/* A list of disks, or of what has a part of what disks have. */
+static int write_list(const struct record_disk *list, size_t count, const char *name,
+		      json_t *object, struct err *err)
 {
-	json_t *disks = json_array();
+	json_t *items = json_array();
 
-	if (json_object_set_new(object, "disks", disks) < 0)
-		return err_set(err, ERR_FAILED, "disks: out of memory");
-	if (record->disks_count > RECORD_DISKS_MAX)
-		return err_set(err, ERR_FAILED, "%zu disks are more than %d", record->disks_count,
+	if (json_object_set_new(object, name, items) < 0)
+		return err_set(err, ERR_FAILED, "%s: out of memory", name);
+	if (count > RECORD_DISKS_MAX)
+		return err_set(err, ERR_FAILED, "%zu %s are more than %d", count, name,
 			       RECORD_DISKS_MAX);
-	for (size_t i = 0; i < record->disks_count; i++) {
-		json_t *disk = json_object();
+	for (size_t i = 0; i < count; i++) {
+		json_t *item = json_object();
 
-		if (json_array_append_new(disks, disk) < 0)
-			return err_set(err, ERR_FAILED, "disks: out of memory");
-		if (write_fields(record_field_disk(), &record->disks[i], disk, err) < 0)
-			return err_wrap(err, "disk %zu", i);
+		if (json_array_append_new(items, item) < 0)
+			return err_set(err, ERR_FAILED, "%s: out of memory", name);
+		if (write_fields(record_field_disk(), &list[i], item, err) < 0)
+			return err_wrap(err, "%.*s %zu", (int)strlen(name) - 1, name, i);
 	}
 	return 0;
+}
+
+static int write_lists(const struct record *record, json_t *object, struct err *err)
+{
+	if (write_list(record->disks, record->disks_count, "disks", object, err) < 0)
+		return -1;
+	return record->extras_count
+		       ? write_list(record->extras, record->extras_count, "extras", object, err)
+		       : 0;
 }
 
 char *record_write(const struct record *record, struct err *err)
@@ -117,7 +128,7 @@ char *record_write(const struct record *record, struct err *err)
 
 	json_object_set_new(object, VERSION_NAME, json_integer(VERSION));
 	if (write_fields(record_field_record(), record, object, err) < 0 ||
-	    write_disks(record, object, err) < 0) {
+	    write_lists(record, object, err) < 0) {
 		err_wrap(err, "record");
 		return NULL;
 	}
@@ -234,23 +245,25 @@ static int read_fields(const struct record_field *fields, const json_t *object, 
 	return 0;
 }
 
-static int read_disks(const json_t *disks, struct record *record, struct err *err)
+/* What is read so far is the record's, also on error. */
+static int read_list(const json_t *object, const char *name, struct record_disk **list,
+		     size_t *count, struct err *err)
 {
-	size_t count = json_array_size(disks);
+	const json_t *items = json_object_get(object, name);
 
-	if (disks && !json_is_array(disks))
-		return err_set(err, ERR_FAILED, "disks is no list");
-	if (count > RECORD_DISKS_MAX)
-		return err_set(err, ERR_FAILED, "%zu disks are more than %d", count,
-			       RECORD_DISKS_MAX);
-	if (!count)
+	if (items && !json_is_array(items))
+		return err_set(err, ERR_FAILED, "%s is no list", name);
+	if (json_array_size(items) > RECORD_DISKS_MAX)
+		return err_set(err, ERR_FAILED, "%zu %s are more than %d", json_array_size(items),
+			       name, RECORD_DISKS_MAX);
+	if (!json_array_size(items))
 		return 0;
-	record->disks = mem_zalloc(count, sizeof(*record->disks));
-	record->disks_count = count;
-	for (size_t i = 0; i < count; i++)
-		if (read_fields(record_field_disk(), json_array_get(disks, i), &record->disks[i],
-				err) < 0)
-			return err_wrap(err, "disk %zu", i);
+	*count = json_array_size(items);
+	*list = mem_zalloc(*count, sizeof(**list));
+	for (size_t i = 0; i < *count; i++)
+		if (read_fields(record_field_disk(), json_array_get(items, i), &(*list)[i], err) <
+		    0)
+			return err_wrap(err, "%.*s %zu", (int)strlen(name) - 1, name, i);
 	return 0;
 }
 
@@ -281,7 +294,9 @@ static int read_line(struct record *record, const char *text, size_t len, struct
 	if (check_version(object, err) < 0 ||
 	    read_fields(record_field_record(), object, record, err) < 0)
 		return -1;
-	return read_disks(json_object_get(object, "disks"), record, err);
+	if (read_list(object, "disks", &record->disks, &record->disks_count, err) < 0)
+		return -1;
+	return read_list(object, "extras", &record->extras, &record->extras_count, err);
 }
 
 int record_read(struct record *record, const char *text, size_t len, struct err *err)
@@ -293,11 +308,17 @@ int record_read(struct record *record, const char *text, size_t len, struct err 
 	return err_wrap(err, "record");
 }
 
+static void list_deinit(struct record_disk *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		record_field_deinit(record_field_disk(), &list[i]);
+	free(list);
+}
+
 void record_deinit(struct record *record)
 {
-	for (size_t i = 0; i < record->disks_count; i++)
-		record_field_deinit(record_field_disk(), &record->disks[i]);
-	free(record->disks);
+	list_deinit(record->disks, record->disks_count);
+	list_deinit(record->extras, record->extras_count);
 	record_field_deinit(record_field_record(), record);
 	*record = (struct record){0};
 }

@@ -104,6 +104,8 @@ struct record {
 
 	struct record_disk *disks;
 	size_t disks_count;
+	struct record_disk *extras; /* files of --copy-extra: of each its name, dst, inode, birth */
+	size_t extras_count;
 };
 
 /* The record as one line of JSON, with its newline; the caller's to free. NULL (ERR_FAILED) for
@@ -120,7 +122,8 @@ char *record_write(const struct record *record, struct err *err);
  * without control characters; the id is 32 hex digits, source, dst_socket, src and dst are
  * absolute paths, src_process is "PID START", mirror is one of its words.
  *
- * What is there afterwards: id, source, dst_socket, step, mirror, and each disk's name. */
+ * What is there afterwards: id, source, dst_socket, step, mirror, and the name of each disk and
+ * extra file. */
 int record_read(struct record *record, const char *text, size_t len, struct err *err);
 
 /* Frees what it holds. {0} is accepted. */

@@ -202,7 +202,9 @@ static int open_new(struct migration *m, struct copy *copy, struct err *err)
 		return -1;
 	}
 	extra->made_path = str_dup(extra->file->path);
-	return guard_made(m->guard, index, err);
+	if (guard_made(m->guard, index, err) < 0)
+		return -1;
+	return file_identity(m, extra->made_path, &extra->made_inode, &extra->made_birth, err);
 }
 
 static int copy_extra(struct migration *m, struct extra *extra, struct err *err)

@@ -127,11 +127,25 @@ static char *inodes_command(const struct migration *m)
 }
 
 /* "INODE BIRTH"; what is no number for the birth, or 0, says that it is not known. */
-static bool take_inode(struct disk *disk, const char *line)
+static bool take_inode(const char *line, uint64_t *inode, uint64_t *birth)
 {
-	disk->made_birth = 0;
-	return sscanf(line, "%" SCNu64 " %" SCNu64, &disk->made_inode, &disk->made_birth) >= 1 &&
-	       disk->made_birth <= INT64_MAX;
+	*birth = 0;
+	return sscanf(line, "%" SCNu64 " %" SCNu64, inode, birth) >= 1 && *birth <= INT64_MAX;
+}
+
+int file_identity(struct migration *m, const char *path, uint64_t *inode, uint64_t *birth,
+		  struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf("stat -c '%%i %%W' -- %s", word);
+	struct process_output output = {0};
+	int ret = host_command_ok(m->host, command, m->opt->timeouts.answer_ms, &output, err);
+
+	if (ret == 0 && !(output.out.data && take_inode(output.out.data, inode, birth)))
+		ret = err_set(err, ERR_FAILED, "%s: the inode of %s cannot be seen", m->dst.name,
+			      path);
+	process_output_deinit(&output);
+	return ret;
 }
 
 /* Gives each disk its numbers of @text, which has a line each. Returns the last disk that got its,
@@ -146,7 +160,7 @@ static const struct disk *take_inodes(struct migration *m, const char *text, boo
 
 		if (!disk->making)
 			continue;
-		*all = text && take_inode(disk, text);
+		*all = text && take_inode(text, &disk->made_inode, &disk->made_birth);
 		if (!*all)
 			break;
 		text += strcspn(text, "\n");
@@ -262,7 +276,7 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 #define ABSENT 10
 #define ANOTHER 11
 
-static int see_ours(struct migration *m, const struct disk *disk, const char *path,
+static int see_ours(struct migration *m, const char *path, uint64_t inode, uint64_t birth,
 		    int64_t timeout_ms, bool *ours, struct err *err)
 {
 	_autofree_ char *dir = str_directory(path);
@@ -273,7 +287,7 @@ static int see_ours(struct migration *m, const struct disk *disk, const char *pa
 		"[ -e \"$f\" ] || [ -L \"$f\" ] || exit %d; "
 		"s=$(stat -c '%%i %%W' -- \"$f\") || exit 1; [ \"${s%%%% *}\" = $i ] || exit %d; "
 		"case ${s#* } in $b | 0 | *[!0-9]*) ;; *) [ $b = 0 ] || exit %d ;; esac",
-		directory, word, disk->made_inode, disk->made_birth, ABSENT, ANOTHER, ANOTHER);
+		directory, word, inode, birth, ABSENT, ANOTHER, ANOTHER);
 	struct process_output output = {0};
 	int ret = host_command(m->host, command, timeout_ms, &output, err);
 
@@ -281,7 +295,7 @@ static int see_ours(struct migration *m, const struct disk *disk, const char *pa
 		ret = err_set(err, ERR_FAILED,
 			      "%s: whether %s is the file that was made here cannot be seen; "
 			      "remove it if it is inode %" PRIu64,
-			      m->dst.name, path, disk->made_inode);
+			      m->dst.name, path, inode);
 	*ours = ret == 0 && output.status == 0;
 	process_output_deinit(&output);
 	return ret;
@@ -299,22 +313,27 @@ static int look_for_made(struct migration *m, const char *path, struct err *err)
 		       m->dst.name, path);
 }
 
-/* Of an extra file, which goes to @path. */
-static int remove_file(struct migration *m, const char *path, bool *maybe_made, char **made_path,
-		       int64_t timeout_ms, struct err *err)
+static int remove_extra(struct migration *m, struct extra *extra, int64_t timeout_ms,
+			struct err *err)
 {
-	if (*maybe_made) {
-		*maybe_made = false;
-		return look_for_made(m, path, err);
+	const char *path = extra->made_path;
+	bool ours = true;
+
+	if (extra->maybe_made) {
+		extra->maybe_made = false;
+		return look_for_made(m, extra->file->path, err);
 	}
-	if (!*made_path)
+	if (!path)
 		return 0;
-	if (!m->dst_obeyed && see_unused(m, *made_path, timeout_ms, err) < 0)
+	if (extra->made_inode &&
+	    see_ours(m, path, extra->made_inode, extra->made_birth, timeout_ms, &ours, err) < 0)
 		return -1;
-	if (host_file_remove(m->host, *made_path, err) < 0)
+	if (ours && !m->dst_obeyed && see_unused(m, path, timeout_ms, err) < 0)
 		return -1;
-	free(*made_path);
-	*made_path = NULL;
+	if (ours && host_file_remove(m->host, path, err) < 0)
+		return -1;
+	free(extra->made_path);
+	extra->made_path = NULL;
 	return 0;
 }
 
@@ -336,7 +355,8 @@ static int remove_named(struct migration *m, struct disk *disk, int64_t timeout_
 	bool ours = true;
 
 	/* By hand, finish knows it by its mark. */
-	if (disk->made_inode && see_ours(m, disk, path, timeout_ms, &ours, err) < 0)
+	if (disk->made_inode &&
+	    see_ours(m, path, disk->made_inode, disk->made_birth, timeout_ms, &ours, err) < 0)
 		return -1;
 	if (ours && !m->dst_obeyed && see_unused(m, path, timeout_ms, err) < 0)
 		return -1;
@@ -363,11 +383,9 @@ static int remove_made(struct migration *m, struct disk *disk, int64_t timeout_m
 static void remove_extras(struct migration *m, int64_t timeout_ms)
 {
 	for (size_t i = 0; i < m->extras.count; i++) {
-		struct extra *extra = &m->extras.list[i];
 		struct err err;
 
-		if (remove_file(m, extra->file->path, &extra->maybe_made, &extra->made_path,
-				timeout_ms, &err) < 0)
+		if (remove_extra(m, &m->extras.list[i], timeout_ms, &err) < 0)
 			problems_add(&m->left_behind, "%s", err.text);
 	}
 }

@@ -104,10 +104,51 @@ static void take_words(char **to, const char *words)
 	*to = words && *words ? str_dup(words) : NULL;
 }
 
+/* Those of an earlier process are as they are. */
+static void refresh_extras(struct migration *m)
+{
+	struct record *r = &m->record;
+
+	if (m->resumed || !m->extras.count)
+		return;
+	if (!r->extras)
+		r->extras = mem_zalloc(m->extras.count, sizeof(*r->extras));
+	r->extras_count = m->extras.count;
+	for (size_t i = 0; i < r->extras_count; i++) {
+		const struct extra *extra = &m->extras.list[i];
+
+		if (!r->extras[i].name) {
+			r->extras[i].name = str_dup(extra->file->path);
+			r->extras[i].dst = str_dup(extra->file->path);
+		}
+		r->extras[i].inode = extra->made_inode;
+		r->extras[i].birth = extra->made_birth;
+	}
+}
+
+static void take_extras(struct migration *m)
+{
+	const struct record *r = &m->record;
+
+	for (size_t i = 0; i < r->extras_count; i++) {
+		const struct record_disk *from = &r->extras[i];
+
+		if (!from->dst || !from->inode)
+			continue;
+		m->extras.list =
+			mem_grow(m->extras.list, m->extras.count + 1, sizeof(*m->extras.list));
+		m->extras.list[m->extras.count++] = (struct extra){.made_path = str_dup(from->dst),
+								   .made_inode = from->inode,
+								   .made_birth = from->birth};
+	}
+}
+
 /* What changes as it goes on. */
 static void refresh(struct migration *m)
 {
 	struct record *r = &m->record;
+
+	refresh_extras(m);
 
 	r->in_stream = m->in_stream;
 	r->was_running = m->was_running;
@@ -402,4 +443,5 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 	};
 	for (size_t i = 0; i < r->disks_count; i++)
 		take_disk(m, &r->disks[i], row);
+	take_extras(m);
 }

@@ -26,6 +26,7 @@
 #include "migrate/recover.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/str.h"
 #include "migrate/link.h"
@@ -318,6 +319,15 @@ static int tidy_source(struct migration *m, const struct found *found, struct er
 				       disk->dst_path);
 		disk->making = false;
 		disk->made_inode = 0;
+	}
+	for (size_t i = 0; i < m->extras.count; i++) {
+		struct extra *extra = &m->extras.list[i];
+
+		if (extra->made_path)
+			migration_note(m, "%s: %s stays: the guest may have run there", m->dst.name,
+				       extra->made_path);
+		free(extra->made_path);
+		extra->made_path = NULL;
 	}
 	m->switched = false;
 	return undo_begun(m, found, err);

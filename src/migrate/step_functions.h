@@ -19,6 +19,10 @@ char *file_temporary_path(const struct migration *m, const struct disk *disk);
  * it is made anew if needed. */
 int ensure_host(struct migration *m, struct err *err);
 
+/* files.c: which file @path is over there; *@birth 0: not known. */
+int file_identity(struct migration *m, const char *path, uint64_t *inode, uint64_t *birth,
+		  struct err *err);
+
 /* clone.c */
 STEP_FUNCTION(step_guard);
 STEP_FUNCTION(undo_guard);

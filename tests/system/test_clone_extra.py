@@ -139,6 +139,26 @@ class CopyExtra(CloneTest):
                     if fault != "kill":
                         move.check_stayed(allowed_litter=SOCKETS, may_complain=True)
 
+    def test_recovered_when_nobody_guards_them_any_more(self):
+        """vmferry dies between the guard's release and the point of no return, then the QEMU over
+        there: recover takes back what was made."""
+        move = self.prepare_extra(["guest.bin", "cd.iso"])
+        process = self.halted_clone(move, "run")
+        process.kill()
+        process.communicate()
+        move.attach_destination()
+        move.destination.kill()
+        stranger = self.b.outside(self.missing[1])
+        os.rename(stranger, stranger + ".mine")
+        with open(stranger, "w", encoding="ascii") as file:
+            file.write("somebody's")
+        done = self.vmferry("recover", "-F", self.a.ssh_config, move.guest.name, check=False)
+        self.assertEqual(done.returncode, DONE, done.stdout + done.stderr)
+        self.assertFalse(os.path.exists(self.b.outside(self.missing[0])))
+        with open(stranger, encoding="ascii") as file:
+            self.assertEqual(file.read(), "somebody's")
+        self.no_images(move)
+
     def test_interrupted_in_the_middle(self):
         """A big one, over a slow link: it tells how far it is, and ends when it is told to."""
         move = self.prepare_extra(["cd.iso"])

@@ -23,6 +23,10 @@ static struct record_disk disks[] = {
 	{.name = S("second"), .device = S("")},
 };
 
+static struct record_disk extras[] = {
+	{.name = S("/srv/cd.iso"), .dst = S("/srv/cd.iso"), .inode = 7, .birth = 8},
+};
+
 static const struct record minimal = {
 	.id = S(SAMPLE_ID),
 	.source = S("/run/a.sock"),
@@ -89,6 +93,8 @@ static const struct record sample = {
 	.ram_port = 65535,
 	.disks = disks,
 	.disks_count = sizeof(disks) / sizeof(disks[0]),
+	.extras = extras,
+	.extras_count = sizeof(extras) / sizeof(extras[0]),
 };
 
 struct record record_minimal(void)
@@ -193,6 +199,7 @@ static const char *progress_difference(const struct record *a, const struct reco
 	VALUE(nbd_port);
 	VALUE(ram_port);
 	VALUE(disks_count);
+	VALUE(extras_count);
 	return NULL;
 }
 
@@ -206,5 +213,7 @@ const char *record_difference(const struct record *a, const struct record *b)
 		what = progress_difference(a, b);
 	for (size_t i = 0; !what && i < a->disks_count; i++)
 		what = disk_difference(&a->disks[i], &b->disks[i]);
+	for (size_t i = 0; !what && i < a->extras_count; i++)
+		what = disk_difference(&a->extras[i], &b->extras[i]);
 	return what;
 }
