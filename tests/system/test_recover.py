@@ -153,6 +153,21 @@ class Status(RecoverTest):
         move.check_moved()
 
 
+    def test_a_journal_does_not_reach_the_terminal(self):
+        """Its texts are anybody's."""
+        sample = pathlib.Path(__file__).resolve().parents[1] / "fuzz/corpus/journal/good-full.json"
+        record = json.loads(sample.read_text(encoding="utf-8")) | {"state": "begun",
+                                                                   "outcome": "open"}
+        self.assertIn("%1b[31m", record["guest"])
+        directory = pathlib.Path(self.a.outside("/var/lib/vmferry"))
+        directory.mkdir(mode=0o700, exist_ok=True)
+        (directory / f"{record['id']}.journal").write_text(json.dumps(record) + "\n")
+        for arguments in ("status",), ("recover", "--all"):
+            done = self.vmferry(*arguments, "--timeout", "connect=2", check=False)
+            self.assertIn("guest", done.stdout + done.stderr)
+            self.assertNotIn("\x1b", done.stdout + done.stderr)
+
+
 class Cancel(RecoverTest):
     def test_under_way(self):
         move = self.prepare(Guest(rate=300, sectors=127))

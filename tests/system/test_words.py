@@ -90,6 +90,21 @@ class Words(unittest.TestCase):
         self.wrong("migrate", "--trust-backing", "/a", "b:/c",
                    words=["--trust-backing", "--incremental"])
 
+    def test_each_threat_has_its_tests(self):
+        there = {"unit": set(), "system": set()}
+        for path in (TOP / "tests/unit").glob("test_*.c"):
+            there["unit"] |= set(re.findall(r"START_TEST\((\w+)\)", path.read_text()))
+        for path in (TOP / "tests/system").glob("test_*.py"):
+            there["system"] |= set(re.findall(r"    def (test_\w+)", path.read_text()))
+        rows = [row for row in (TOP / "src/threats.md").read_text().splitlines()
+                if row.startswith("| ") and "what comes of it" not in row]
+        self.assertGreater(len(rows), 30)
+        for row in rows:
+            named = re.findall(r"\b(unit|system):(\w+)", row)
+            self.assertTrue(named, row)
+            for kind, name in named:
+                self.assertIn(name, there[kind], row)
+
     def test_version(self):
         self.assertRegex(vmferry("--version").stdout, r"^vmferry \d+\.\d+\.\d+\n$")
 
