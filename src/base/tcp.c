@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -146,17 +147,28 @@ size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, si
 	return count;
 }
 
-bool tcp_may_copy(pid_t pid)
+bool tcp_can_copy(pid_t pid, int fd)
 {
+	_autofree_ char *path = str_printf("/proc/%d/fd", (int)pid);
 	int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
-	int fd = pidfd >= 0 ? pidfd_getfd(pidfd, 0, 0) : -1;
-	bool may = fd >= 0 || (pidfd >= 0 && errno == EBADF); /* it has none of that number */
+	DIR *directory = pidfd >= 0 ? opendir(path) : NULL;
+	struct dirent *entry;
+	struct stat wanted, st;
+	bool found = false;
 
-	if (fd >= 0)
-		close(fd);
+	while (directory && fstat(fd, &wanted) == 0 && !found && (entry = readdir(directory))) {
+		int copy = descriptor_of(pidfd, dirfd(directory), entry);
+
+		found = copy >= 0 && fstat(copy, &st) == 0 && st.st_ino == wanted.st_ino &&
+			st.st_dev == wanted.st_dev;
+		if (copy >= 0)
+			close(copy);
+	}
+	if (directory)
+		closedir(directory);
 	if (pidfd >= 0)
 		close(pidfd);
-	return may;
+	return found;
 }
 
 struct tcp_health tcp_health(int fd)

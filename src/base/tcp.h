@@ -26,8 +26,9 @@ char *tcp_local_address(const char *host, struct err *err);
  * root, or the same user and nothing restricts ptrace(2)). The caller's to close. */
 size_t tcp_connections_of(pid_t pid, const char *address, int port, int *fds, size_t max);
 
-/* Whether tcp_connections_of() can find anything of process @pid. */
-bool tcp_may_copy(pid_t pid);
+/* Whether tcp_connections_of() can find what process @pid has: of the socket @fd, which the process
+ * was given a copy of, it is tried. */
+bool tcp_can_copy(pid_t pid, int fd);
 
 /* How a connection is: it stands, or one side has ended it; and for how many ms the other
  * side has not acknowledged what was sent again and again (tcp(7): TCP_INFO), 0 when it has. */

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -120,6 +121,24 @@ static void find(struct migration *m)
 	free(fds);
 }
 
+#define PROBE_NAME "vmferry-probe"
+
+bool link_can_be_seen(struct migration *m)
+{
+	struct err ignored;
+	int pair[2];
+	bool seen;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return false;
+	seen = qmp_pass_fd(m->src.qmp, PROBE_NAME, pair[0], &ignored) == 0 &&
+	       tcp_can_copy(m->src_pid, pair[0]);
+	qmp_drop_fd(m->src.qmp, PROBE_NAME);
+	close(pair[0]);
+	close(pair[1]);
+	return seen;
+}
+
 void link_expect(struct migration *m)
 {
 	m->link.expecting = m->link.returns || source_connects(m);
@@ -128,7 +147,7 @@ void link_expect(struct migration *m)
 
 void link_adopt(struct migration *m)
 {
-	m->link.returns = m->record.reconnects && tcp_may_copy(m->src_pid);
+	m->link.returns = m->record.reconnects && link_can_be_seen(m);
 	find(m);
 	begin_to_keep_answers_coming(m);
 	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,

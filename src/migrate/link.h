@@ -18,6 +18,10 @@
 
 #include "migrate/migration.h"
 
+/* Whether we can have copies of the sockets of the source's QEMU: it is the process behind the
+ * monitor (no relay), and we may (ptrace(2)). Seen by giving it one. */
+bool link_can_be_seen(struct migration *m);
+
 /* To be called before the first connection is opened; then each that QEMU opens is found. */
 void link_expect(struct migration *m);
 

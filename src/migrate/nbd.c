@@ -187,23 +187,32 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 }
 
 /* Without copies of its sockets we could not end a connection that QEMU has opened. */
+static const char *why_it_cannot_return(struct migration *m)
+{
+	if (m->hangup_kills)
+		return "with a disk in an iothread, the destination's QEMU (before 9.0) would die "
+		       "of that one's end";
+	if (!qmp_can(&m->src.caps, QMP_REOPEN) || source_connects(m))
+		return "the source's QEMU is too old";
+	if (!link_can_be_seen(m))
+		return "the sockets of the source's QEMU cannot be seen: this user may not trace "
+		       "it (ptrace(2)), as root could, or something stands before its monitor";
+	return NULL;
+}
+
 static void choose_who_connects(struct migration *m)
 {
-	bool wanted = m->opt->timeouts.reconnect_ms > 0;
-	bool can = qmp_can(&m->src.caps, QMP_REOPEN), may = tcp_may_copy(m->src_pid);
+	const char *why = NULL;
 
-	m->link.returns = wanted && can && may && !source_connects(m) && !m->hangup_kills;
-	if (wanted && !m->link.returns)
+	if (m->opt->timeouts.reconnect_ms > 0) {
+		why = why_it_cannot_return(m);
+		m->link.returns = !why;
+	}
+	if (why)
 		migration_note(m,
 			       "a connection of the disks that is lost will not come back "
 			       "(--reconnect): %s",
-			       m->hangup_kills
-				       ? "with a disk in an iothread, the destination's QEMU "
-					 "(before 9.0) would die of that one's end"
-			       : can && !source_connects(m)
-				       ? "this user may not trace the source's QEMU (ptrace(2)), "
-					 "as root could"
-				       : "the source's QEMU is too old");
+			       why);
 }
 
 int step_target(struct migration *m, int64_t timeout_ms, struct err *err)

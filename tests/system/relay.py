@@ -93,12 +93,15 @@ class Disguise:
     def __init__(self, hidden):
         self._commands, self._capabilities = hidden["commands"], hidden["capabilities"]
         self._asked = []  # (command, whether it fails), not yet answered; QEMU keeps their order
+        self._out_of_band = []  # ids of what is not in that order
 
     def to_qemu(self, line):
         """The line as QEMU gets it, and whether descriptors came with it."""
         message = parse(line)
         # An empty line is not answered; what is out of band comes out of order, and no list
         # is asked for so.
+        if "exec-oob" in message:
+            self._out_of_band.append(message.get("id"))
         if not line.strip() or "exec-oob" in message:
             return line, False
         command = message.get("execute")
@@ -117,7 +120,9 @@ class Disguise:
         message = parse(line)
         if "error" in message:
             line = line.replace(DISGUISE.encode(), b"")
-        if "return" in message or "error" in message:
+        if message.get("id") in self._out_of_band:
+            self._out_of_band.remove(message["id"])
+        elif "return" in message or "error" in message:
             command, failing = self._asked.pop(0) if self._asked else (None, False)
             if failing:
                 return encode(message | {"error": ERROR})
