@@ -56,7 +56,7 @@ class OverThere(HardTest):
             with self.subTest(moment=moment):
                 self.doCleanups()
                 self.setUp()
-                move = self.killed(moment)
+                move = self.killed(moment, None, "--encrypt=none")
                 move.watcher.stop()
                 move.destination.watch.wait_status("running")
                 move.destination.watch.command("migrate", uri=f"unix:{self.third(move)}")
