@@ -206,9 +206,13 @@ enum loop_result loop_wait(struct loop *loop, bool (*done)(void *arg), void *arg
 	return LOOP_DONE;
 }
 
+/* A callback may take in only a part: behind the last data of a connection is its end. */
+#define POLL_ROUNDS 3
+
 void loop_poll(struct loop *loop)
 {
-	round_of_callbacks(loop, 0);
+	for (int i = 0; i < POLL_ROUNDS; i++)
+		round_of_callbacks(loop, 0);
 }
 
 int loop_await(struct loop *loop, const char *what, int64_t timeout_ms, bool (*done)(void *arg),

@@ -121,6 +121,14 @@ static void find(struct migration *m)
 	free(fds);
 }
 
+void link_forget(struct migration *m, struct disk *disk)
+{
+	if (m->link.expecting)
+		find(m); /* only what QEMU has now */
+	else
+		drop(disk);
+}
+
 #define PROBE_NAME "vmferry-probe"
 
 bool link_can_be_seen(struct migration *m)

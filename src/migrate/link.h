@@ -25,6 +25,10 @@ bool link_can_be_seen(struct migration *m);
 /* To be called before the first connection is opened; then each that QEMU opens is found. */
 void link_expect(struct migration *m);
 
+/* QEMU has not taken @disk's connection, and has closed it: our copy would keep it open, and an NBD
+ * server that is to end waits for a client that is still negotiating (7.2). */
+void link_forget(struct migration *m, struct disk *disk);
+
 /* All are there, or ought to be: from now on they are watched. */
 void link_watch(struct migration *m);
 

@@ -181,6 +181,7 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 	disk->has_target = true; /* also when its answer is lost */
 	if (qmp_target_add(m->src.qmp, disk->target, &target, err) == 0)
 		return 0;
+	link_forget(m, disk);
 	if (err->kind == ERR_QMP)
 		disk->has_target = false; /* one of that name is not ours */
 	return -1;
@@ -260,7 +261,10 @@ static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 	if (connect_disk(m, disk, disk->plug, timeout_ms, err) < 0)
 		return -1;
 	disk->has_plug = true; /* also when its answer is lost */
-	return qmp_target_replug(m->src.qmp, disk->target, &target, err);
+	if (qmp_target_replug(m->src.qmp, disk->target, &target, err) == 0)
+		return 0;
+	link_forget(m, disk);
+	return -1;
 }
 
 static bool never(struct migration *m)
