@@ -167,6 +167,10 @@ int side_open_dst(struct migration *m, struct err *err);
 int migration_await(struct migration *m, const char *what, int64_t timeout_ms,
 		    bool (*done)(struct migration *m), struct err *err);
 
+/* Lets @ms pass until the next look at what no event tells of. -1 when something fails meanwhile,
+ * as in migration_await. */
+int migration_rest(struct migration *m, int64_t ms, struct err *err);
+
 /* -1 when a mirror has failed or the connection to a QEMU has ended. */
 int migration_check_alive(struct migration *m, struct err *err);
 

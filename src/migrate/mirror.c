@@ -152,12 +152,6 @@ int step_copy(struct migration *m, int64_t timeout_ms, struct err *err)
 /* No event tells that a mirror is in sync: look this often. */
 #define SYNC_LOOK_MS 10
 
-static bool never(struct migration *m)
-{
-	(void)m;
-	return false;
-}
-
 static int all_in_sync(struct migration *m, bool *in_sync, struct err *err)
 {
 	*in_sync = true;
@@ -187,9 +181,7 @@ int step_sync(struct migration *m, int64_t timeout_ms, struct err *err)
 			return err_set(err, ERR_TIMEOUT, "timed out waiting for mirrors in sync");
 		if (all_in_sync(m, &in_sync, err) < 0)
 			return -1;
-		if (!in_sync &&
-		    migration_await(m, "mirrors in sync", SYNC_LOOK_MS, never, err) < 0 &&
-		    err->kind != ERR_TIMEOUT)
+		if (!in_sync && migration_rest(m, SYNC_LOOK_MS, err) < 0)
 			return -1;
 	}
 	return 0;

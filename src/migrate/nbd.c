@@ -267,12 +267,6 @@ static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 	return -1;
 }
 
-static bool never(struct migration *m)
-{
-	(void)m;
-	return false;
-}
-
 /* A link that was lost a moment ago is not known to be: it is waited for like any other. */
 static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 {
@@ -285,8 +279,7 @@ static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 			return -1;
 		if (loop_now_ms() >= until_ms)
 			return err_wrap(err, "%s: the link of the disks is lost", m->dst.name);
-		if (migration_await(m, "the next try", PORT_RETRY_MS, never, &other) < 0 &&
-		    other.kind != ERR_TIMEOUT) {
+		if (migration_rest(m, PORT_RETRY_MS, &other) < 0) {
 			*err = other;
 			return -1;
 		}

@@ -210,6 +210,19 @@ int migration_await(struct migration *m, const char *what, int64_t timeout_ms,
 	return ret;
 }
 
+static bool never(struct migration *m)
+{
+	(void)m;
+	return false;
+}
+
+int migration_rest(struct migration *m, int64_t ms, struct err *err)
+{
+	return migration_await(m, "the next look", ms, never, err) < 0 && err->kind != ERR_TIMEOUT
+		       ? -1
+		       : 0;
+}
+
 int side_await(struct side *side, const char *what, int64_t timeout_ms,
 	       bool (*done)(struct migration *m), struct err *err)
 {
