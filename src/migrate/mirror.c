@@ -278,18 +278,38 @@ static int cancel_all(struct migration *m, struct err *err)
 }
 
 #define CANCEL_PATIENCE_MS 3000
+#define CANCEL_AGAIN_MS 500
+
+/* A connection that is lost only after the job was cancelled is waited for all the same: its node
+ * has to be told once more (7.2, a destination that dies while the mirrors end). */
+static int await_concluded_for(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int64_t until_ms = loop_now_ms() + timeout_ms;
+
+	while (side_await(&m->src, "the end of the mirrors", CANCEL_AGAIN_MS, all_concluded, err) <
+	       0) {
+		if (err->kind != ERR_TIMEOUT)
+			return -1;
+		if (loop_now_ms() >= until_ms)
+			return err_set(err, ERR_TIMEOUT,
+				       "timed out after %.3g s waiting for the end of the mirrors",
+				       (double)timeout_ms / 1000);
+		if (cancel_all(m, err) < 0)
+			return -1;
+	}
+	return 0;
+}
 
 /* A mirror whose connection has died silently waits for an answer that never comes, also
  * when it is cancelled by force (seen on 7.2): its connection has to be shut down. */
 static int await_concluded(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (side_await(&m->src, "the end of the mirrors", CANCEL_PATIENCE_MS, all_concluded, err) ==
-	    0)
+	if (await_concluded_for(m, CANCEL_PATIENCE_MS, err) == 0)
 		return 0;
 	if (err->kind != ERR_TIMEOUT)
 		return -1;
 	link_hang_up(m);
-	return side_await(&m->src, "the end of the mirrors", timeout_ms, all_concluded, err);
+	return await_concluded_for(m, timeout_ms, err);
 }
 
 static int dismiss(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)

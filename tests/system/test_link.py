@@ -121,6 +121,18 @@ class Disks(LinkTest):
                 self.b.unblock()
                 move.check_stayed(may_complain=True)
 
+    def test_the_destination_dies_while_the_mirrors_are_cancelled(self):
+        """Too late for their cancelling to count for the connections that are lost with it."""
+        move = self.copying()
+        os.kill(move.destination.process.pid, signal.SIGSTOP)
+        time.sleep(1)  # what is written waits for its answer now
+        self.process.send_signal(signal.SIGINT)
+        self.says("undo: mirror")
+        time.sleep(0.3)
+        move.destination.kill()
+        self.ends(INTERRUPTED, 20)
+        move.check_stayed(may_complain=True)
+
     def test_what_was_sent_before_does_not_arrive_later(self):
         """A kernel goes on for minutes to send what a program has left to it: by then the guest
         has written the same sectors anew."""
