@@ -209,6 +209,7 @@ static void begin(void)
 		"drive-mirror",
 		"block-job-change",
 		"block-job-set-speed",
+		"block-job-resume",
 		"block-job-cancel",
 		"job-dismiss",
 		"cont",
