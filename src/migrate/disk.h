@@ -27,6 +27,7 @@ struct disk {
 	bool dst_by_device;          /* it has the same -drive name */
 	uint64_t dst_size;           /* bytes of that node */
 	uint64_t dst_actual_size;    /* bytes its file has allocated */
+	char *dst_left; /* --retries: how a QEMU that died has left it (host_file_state), or NULL */
 	enum disk_fate fate;
 	uint32_t mode;         /* permission bits of the source's file */
 	uint64_t backing_size; /* --incremental: bytes of the source's backing image */

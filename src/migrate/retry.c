@@ -108,6 +108,39 @@ static void forget_destination(struct migration *m)
 	}
 }
 
+static int see_images(struct migration *m, struct err *err)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		free(disk->dst_left);
+		disk->dst_left =
+			host_file_state(m->host, disk->dst_path, m->opt->timeouts.answer_ms, err);
+		if (!disk->dst_left)
+			return -1;
+	}
+	return 0;
+}
+
+int retry_accept(struct migration *m, struct err *err)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		const struct disk *disk = &m->disks.list[i];
+		_autofree_ char *now =
+			host_file_state(m->host, disk->dst_path, m->opt->timeouts.answer_ms, err);
+
+		if (!now)
+			return -1;
+		if (!str_eq(now, disk->dst_left))
+			return err_set(err, ERR_FAILED,
+				       "disk %s: %s on %s was made anew or written to when its "
+				       "QEMU was started again, and what was copied may be gone; "
+				       "--start must only start it",
+				       disk->name, disk->dst_path, m->dst.name);
+	}
+	return 0;
+}
+
 static int begin(struct migration *m, struct err *err)
 {
 	m->retrying = true;
@@ -116,6 +149,8 @@ static int begin(struct migration *m, struct err *err)
 		return -1;
 	link_close(m);
 	forget_destination(m);
+	if (see_images(m, err) < 0)
+		return -1;
 	return migration_record(m, err);
 }
 
