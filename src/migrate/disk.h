@@ -36,6 +36,7 @@ struct disk {
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
 	char plug[24]; /* what nbd's place is taken by in step replug */
+	bool on_nbd;   /* --retries: a node of that name has taken plug's place since */
 	int nbd_fd;    /* our copy of a connection that the source's QEMU has, or -1; see link.h */
 	struct loop_fd *nbd_watch; /* for its end, or NULL */
 	/* The file that we make over there, see files.c. */
@@ -48,6 +49,7 @@ struct disk {
 	/* What the source's QEMU told by events. */
 	bool ready;      /* in steady state */
 	bool stopped;    /* by an error over there (--retries) */
+	bool rejoined;   /* and has gone on since, or has a new connection (--retries) */
 	bool ended;      /* BLOCK_JOB_COMPLETED or _CANCELLED */
 	bool concluded;  /* waits for job-dismiss */
 	char error[512]; /* of a mirror that ended badly */

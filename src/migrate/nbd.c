@@ -275,6 +275,37 @@ static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 	return -1;
 }
 
+static int remove_node(struct migration *m, const char *node, struct err *err)
+{
+	bool there;
+
+	if (qmp_node_exists(m->src.qmp, node, &there, err) < 0)
+		return -1;
+	return there ? qmp_node_del(m->src.qmp, node, err) : 0;
+}
+
+/* The names of the two nodes are taken in turn. */
+int nbd_plug_anew(struct migration *m, struct disk *disk, int64_t timeout_ms, bool *done,
+		  struct err *err)
+{
+	const char *next = disk->on_nbd ? disk->plug : disk->nbd;
+	const char *old = disk->on_nbd ? disk->nbd : disk->plug;
+	struct qmp_target target;
+
+	*done = false;
+	if (see_port(m, timeout_ms, err) < 0 || remove_node(m, next, err) < 0)
+		return -1;
+	target_of(m, disk, &target);
+	target.nbd_node = next;
+	target.fd_name = NULL;
+	target.reconnect_s = 0;
+	if (qmp_target_replug(m->src.qmp, disk->target, &target, err) < 0)
+		return err->kind == ERR_QMP ? remove_node(m, next, err) : -1;
+	*done = true;
+	disk->on_nbd = !disk->on_nbd;
+	return remove_node(m, old, err);
+}
+
 /* A link that was lost a moment ago is not known to be: it is waited for like any other. */
 static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 {
@@ -320,15 +351,6 @@ int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-static int remove_node(struct migration *m, const char *node, struct err *err)
-{
-	bool there;
-
-	if (qmp_node_exists(m->src.qmp, node, &there, err) < 0)
-		return -1;
-	return there ? qmp_node_del(m->src.qmp, node, err) : 0;
-}
-
 static int remove_target(struct migration *m, struct disk *disk, int64_t timeout_ms,
 			 struct err *err)
 {
@@ -344,7 +366,7 @@ static int remove_target(struct migration *m, struct disk *disk, int64_t timeout
 	if (disk->has_plug && remove_node(m, disk->plug, err) < 0)
 		return -1;
 	disk->has_plug = false;
-	return 0;
+	return m->retried ? remove_node(m, disk->nbd, err) : 0;
 }
 
 /* See stop_nbd_and_continue(). A source that connects by itself is to be gone before: it would

@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "migrate/link.h"
+#include "migrate/nbd.h"
 #include "migrate/step_functions.h"
 
 /* --- whether --- */
@@ -102,6 +103,7 @@ static void forget_destination(struct migration *m)
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
+		disk->rejoined = false;
 		disk->dst = NULL;
 		free(disk->dst_node);
 		disk->dst_node = NULL;
@@ -183,17 +185,24 @@ static bool has_caught_up(const struct migration *m, const struct qmp_job *job)
 	       job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
 }
 
+/* A mirror without anything to copy does not know that its connection is lost, and would learn it
+ * by the guest's next write, or by the last flush, too late to be resumed. */
 static int rejoin(struct migration *m, struct disk *disk, bool *joined, struct err *err)
 {
 	const char *id = disk->job;
 	struct qmp_job job;
 
+	*joined = disk->stopped = false; /* an event that comes from here on is of now */
 	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
 		return -1;
-	*joined = job.found && !job.stopped && has_caught_up(m, &job);
-	if (!job.stopped)
-		return 0;
-	return qmp_job_resume(m->src.qmp, id, err);
+	if (job.stopped) {
+		disk->rejoined = true;
+		return qmp_job_resume(m->src.qmp, id, err);
+	}
+	if (!disk->rejoined)
+		return nbd_plug_anew(m, disk, m->opt->timeouts.connect_ms, &disk->rejoined, err);
+	*joined = job.found && has_caught_up(m, &job);
+	return 0;
 }
 
 static int rejoin_all(struct migration *m, bool *joined, struct err *err)
@@ -206,6 +215,8 @@ static int rejoin_all(struct migration *m, bool *joined, struct err *err)
 			return -1;
 		*joined = *joined && one;
 	}
+	for (size_t i = 0; i < m->disks.count; i++)
+		*joined = *joined && !m->disks.list[i].stopped;
 	return 0;
 }
 
@@ -224,8 +235,6 @@ int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
 			return -1;
 	}
 	link_watch(m);
-	for (size_t i = 0; i < m->disks.count; i++)
-		m->disks.list[i].stopped = false; /* by errors of before */
 	m->retrying = false;
 	return 0;
 }
