@@ -27,6 +27,14 @@ static int no_port(struct migration *m, struct err *err)
 		       m->dst.name, m->opt->port_low, m->opt->port_high);
 }
 
+static int port_taken(struct migration *m, int port, struct err *err)
+{
+	return err_set(err, ERR_FAILED,
+		       "%s: port %d, at which the mirrors look for its QEMU, was taken by another "
+		       "program before it was started again; begin again",
+		       m->dst.name, port);
+}
+
 int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	/* Started again, it is looked for where it was. */
@@ -46,7 +54,7 @@ int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 		if (!port_in_use(err))
 			return -1;
 	}
-	return no_port(m, err);
+	return m->retried ? port_taken(m, low, err) : no_port(m, err);
 }
 
 /* QEMU's own error says that no server is running, which is as good. */
