@@ -187,7 +187,7 @@ static bool has_caught_up(const struct migration *m, const struct qmp_job *job)
 
 /* A mirror without anything to copy does not know that its connection is lost, and would learn it
  * by the guest's next write, or by the last flush, too late to be resumed. */
-static int rejoin(struct migration *m, struct disk *disk, bool *joined, uint64_t *left_bytes,
+static int rejoin(struct migration *m, struct disk *disk, bool *joined, uint64_t *done_bytes,
 		  struct err *err)
 {
 	const char *id = disk->job;
@@ -196,7 +196,7 @@ static int rejoin(struct migration *m, struct disk *disk, bool *joined, uint64_t
 	*joined = disk->stopped = false; /* an event that comes from here on is of now */
 	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
 		return -1;
-	*left_bytes += job.total_bytes - job.done_bytes;
+	*done_bytes += job.done_bytes;
 	if (job.stopped) {
 		disk->rejoined = true;
 		return qmp_job_resume(m->src.qmp, id, err);
@@ -207,14 +207,14 @@ static int rejoin(struct migration *m, struct disk *disk, bool *joined, uint64_t
 	return 0;
 }
 
-static int rejoin_all(struct migration *m, bool *joined, uint64_t *left_bytes, struct err *err)
+static int rejoin_all(struct migration *m, bool *joined, uint64_t *done_bytes, struct err *err)
 {
 	*joined = true;
-	*left_bytes = 0;
+	*done_bytes = 0;
 	for (size_t i = 0; i < m->disks.count; i++) {
 		bool one;
 
-		if (rejoin(m, &m->disks.list[i], &one, left_bytes, err) < 0)
+		if (rejoin(m, &m->disks.list[i], &one, done_bytes, err) < 0)
 			return -1;
 		*joined = *joined && one;
 	}
@@ -228,7 +228,7 @@ static int rejoin_all(struct migration *m, bool *joined, uint64_t *left_bytes, s
 int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int64_t until_ms = loop_now_ms() + timeout_ms;
-	uint64_t left_bytes, least_bytes = UINT64_MAX;
+	uint64_t done_bytes, most_bytes = 0;
 	bool joined = false;
 
 	link_expect(m);
@@ -238,10 +238,10 @@ int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
 				       "timed out after %.3g s waiting for the mirrors to go on",
 				       (double)timeout_ms / 1000);
 		if (migration_rest(m, LOOK_MS, err) < 0 ||
-		    rejoin_all(m, &joined, &left_bytes, err) < 0)
+		    rejoin_all(m, &joined, &done_bytes, err) < 0)
 			return -1;
-		if (left_bytes < least_bytes) {
-			least_bytes = left_bytes;
+		if (done_bytes > most_bytes) {
+			most_bytes = done_bytes;
 			until_ms = loop_now_ms() + timeout_ms;
 		}
 	}
