@@ -9,33 +9,48 @@
 
 /* --- whether --- */
 
+/* Raw over another format, or a part of a file, has no plain name. */
+static bool is_plain_file(const struct qmp_drive *drive)
+{
+	return drive && drive->file && str_eq(drive->driver, "raw") &&
+	       !(drive->url && str_starts(drive->url, "json:"));
+}
+
 static const struct disk *disk_not_raw(const struct migration *m)
 {
-	for (size_t i = 0; i < m->disks.count; i++) {
-		const struct qmp_drive *dst = m->disks.list[i].dst;
-
-		if (!dst || !dst->file || !str_eq(dst->driver, "raw"))
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (!is_plain_file(m->disks.list[i].dst))
 			return &m->disks.list[i];
-	}
 	return NULL;
+}
+
+static char *why_not(const struct migration *m)
+{
+	const struct disk *other = disk_not_raw(m);
+
+	if (!m->disks.count || m->in_stream)
+		return str_dup("there are no mirrors that could go on");
+	if (other)
+		return str_printf("disk %s is no plain raw file there, and a part of what was "
+				  "copied would die with its QEMU",
+				  other->name);
+	if (!m->link.returns)
+		return str_dup("the disks' connections cannot be made anew");
+	return m->record.dst_boot ? NULL
+				  : str_printf("whether %s is rebooted meanwhile could not be seen",
+					       m->dst.name);
 }
 
 void retry_choose(struct migration *m)
 {
-	const struct disk *other = disk_not_raw(m);
+	_autofree_ char *why = m->opt->retries ? why_not(m) : NULL;
 
-	if (!m->opt->retries)
-		return;
-	m->may_retry = m->link.returns && !other;
-	if (other)
+	m->may_retry = m->opt->retries && !why;
+	if (why)
 		migration_note(m,
-			       "a QEMU over there that dies will not be started again (--retries): "
-			       "disk %s is no raw file there, and a part of what was copied would "
-			       "die with its QEMU",
-			       other->name);
-	else if (!m->may_retry)
-		migration_note(m, "a QEMU over there that dies will not be started again "
-				  "(--retries): the disks' connections cannot be made anew");
+			       "a QEMU over there that dies will not be started again "
+			       "(--retries): %s",
+			       why);
 }
 
 /* A row that needs the destination's QEMU, with the mirrors through and the guest on the source. */
@@ -174,15 +189,14 @@ size_t retry_row(void)
 
 #define LOOK_MS 50
 
-/* Where writes cannot be made to go to both sides at once (before 8.2), RAM is sent when no more
- * than this is left to be copied, of each disk: what is left then is copied while the guest is
+/* RAM is sent when no more than this is left to be copied, of each disk. Where writes cannot be
+ * made to go to both sides at once (before 8.2), what is left then is copied while the guest is
  * stopped. One that writes 20 MB/s leaves some 100 KiB. */
 #define BACKLOG_BYTES (1u << 20)
 
-static bool has_caught_up(const struct migration *m, const struct qmp_job *job)
+static bool has_caught_up(const struct qmp_job *job)
 {
-	return qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE) || /* the row sync waits for it */
-	       job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
+	return job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
 }
 
 /* A mirror without anything to copy does not know that its connection is lost, and would learn it
@@ -203,7 +217,7 @@ static int rejoin(struct migration *m, struct disk *disk, bool *joined, uint64_t
 	}
 	if (!disk->rejoined)
 		return nbd_plug_anew(m, disk, m->opt->timeouts.connect_ms, &disk->rejoined, err);
-	*joined = job.found && has_caught_up(m, &job);
+	*joined = job.found && has_caught_up(&job);
 	return 0;
 }
 

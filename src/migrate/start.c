@@ -85,5 +85,9 @@ int step_accept(struct migration *m, int64_t timeout_ms, struct err *err)
 		return -1;
 	if (m->problems.count)
 		return err_set(err, ERR_FAILED, "%s", m->problems.list[0]);
-	return m->retrying ? retry_accept(m, err) : 0;
+	if (m->retrying)
+		return retry_accept(m, err);
+	if (!m->disks.count || m->in_stream) /* else when the mirrors are made */
+		retry_choose(m);
+	return 0;
 }

@@ -255,7 +255,7 @@ class Retries(RetriesTest):
         """Its tables are in the memory of its QEMU."""
         move = self.prepare_start(disks=[Disk(format="qcow2", dst_image=False)])
         self.begin(move, "--retries", "2", halt="ram")
-        self.assertIn("disk0 is no raw file there", "".join(self.said))
+        self.assertIn("disk0 is no plain raw file there", "".join(self.said))
         self.kill_destination()
         self.ends(FAILED)
         move.check_stayed(SOCKETS, may_complain=True)
