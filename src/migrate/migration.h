@@ -46,6 +46,7 @@ struct side {
 /* The connections of the disks; see link.h. */
 struct link {
 	bool returns;                /* QEMU makes a lost one anew, and waits for it */
+	bool renewable;              /* QEMU can be given a new one */
 	bool made_by_qemu;           /* and not by us */
 	bool expecting;              /* they are being opened */
 	struct loop_timer *quickack; /* while the mirrors run to an old NBD server, else NULL */

@@ -34,7 +34,7 @@ static char *why_not(const struct migration *m)
 		return str_printf("disk %s is no plain raw file there, and a part of what was "
 				  "copied would die with its QEMU",
 				  other->name);
-	if (!m->link.returns)
+	if (!m->link.renewable)
 		return str_dup("the disks' connections cannot be made anew");
 	return m->record.dst_boot ? NULL
 				  : str_printf("whether %s is rebooted meanwhile could not be seen",

@@ -7,6 +7,8 @@ import time
 import unittest
 
 import hosts
+import program
+import suites
 from rig import Disk, Guest
 from test_faults import DONE, FAILED, HUMAN, INTERRUPTED, FaultTest
 
@@ -14,11 +16,16 @@ NBD_PORT = "49152"
 SLOW = ("--bandwidth", "12M")  # the copy takes some seconds
 
 
+def is_new():
+    """With such a QEMU connections come back only where one disk moves."""
+    return int(suites.version_of(program.default_qemu()).split(".")[0]) >= 10
+
+
 class LinkTest(FaultTest):
     def copying(self, *options, **settings):
         """A move in the middle of its copy."""
-        self.move = self.prepare(Guest(**({"rate": 30, "sectors": 127,
-                                           "disks": [Disk(), Disk(bus="scsi")]} | settings)))
+        settings.setdefault("disks", [Disk(), Disk(bus="scsi")][:1 if is_new() else 2])
+        self.move = self.prepare(Guest(**({"rate": 30, "sectors": 127} | settings)))
         self.process = self.halted(self.move, "copy", *SLOW, *options)
         self.said = []
         self.reader = threading.Thread(target=self._read)
@@ -259,7 +266,8 @@ class Ssh(LinkTest):
         move = self.copying(disks=[Disk(), Disk(bus="scsi"), Disk(), Disk(bus="scsi")])
         move.destination.kill()
         self.ends(FAILED)
-        self.assertIn("its QEMU has ended while the connection was lost", self.text())
+        if not is_new():
+            self.assertIn("its QEMU has ended while the connection was lost", self.text())
         move.check_stayed(may_complain=True)
 
     def test_it_was_rebooted_meanwhile(self):
