@@ -26,7 +26,7 @@
 #include "qmp/drives.h"
 #include "qmp/migration.h"
 
-#define STEPS_MAX 32
+#define STEPS_MAX 40
 
 /* One of the two QEMUs. */
 struct side {

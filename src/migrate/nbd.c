@@ -26,22 +26,31 @@ static int no_port(struct migration *m, struct err *err)
 		       m->dst.name, m->opt->port_low, m->opt->port_high);
 }
 
-int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
+int start_serving(struct migration *m, int low, int *port, struct err *err)
 {
-	(void)timeout_ms;
-	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
+	for (*port = low; *port <= m->opt->port_high; ++*port) {
 		m->nbd_started = true; /* also when its answer is lost */
-		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, keys_object(m), err) ==
-		    0) {
-			m->listening.nbd_port = port;
+		if (qmp_nbd_start(m->dst.qmp, m->listening.address, *port, keys_object(m), err) ==
+		    0)
 			return 0;
-		}
 		if (err->kind == ERR_QMP)
 			m->nbd_started = false; /* one that runs already is not ours */
 		if (!port_in_use(err))
 			return -1;
 	}
+	*port = 0;
 	return no_port(m, err);
+}
+
+int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int port;
+
+	(void)timeout_ms;
+	if (start_serving(m, m->opt->port_low, &port, err) < 0)
+		return -1;
+	m->listening.nbd_port = port;
+	return 0;
 }
 
 /* QEMU's own error says that no server is running, which is as good. */
