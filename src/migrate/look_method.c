@@ -138,9 +138,4 @@ void choose_method(struct migration *m)
 		problems_add(&m->problems,
 			     "%s; nor can the disks go the old way (`migrate` blk): %s", no_nbd,
 			     no_stream);
-	if (m->disks.count && !no_nbd && m->opt->port_low == m->opt->port_high)
-		problems_add(&m->problems,
-			     "--ports %d: disks and RAM need a port each; name two (--ports "
-			     "LOW-HIGH)",
-			     m->opt->port_low);
 }

@@ -812,18 +812,6 @@ START_TEST(the_second_port_is_taken_meanwhile)
 }
 END_TEST
 
-START_TEST(one_port_alone_is_refused)
-{
-	fake_move_begin(&f);
-	f.opt.port_high = f.opt.port_low;
-	fake_move_run(&f);
-	ck_assert_int_eq(f.err.kind, ERR_REFUSED);
-	ck_assert_listed(&f.m->problems, "disks and RAM need a port each");
-	ck_clean(&f.dst, "one port");
-	fake_move_end(&f);
-}
-END_TEST
-
 START_TEST(an_nbd_server_that_is_not_ours_stays)
 {
 	fake_move_begin(&f);
@@ -944,7 +932,6 @@ int main(void)
 		ports_in_use_are_passed_over,
 		no_port_is_free,
 		the_second_port_is_taken_meanwhile,
-		one_port_alone_is_refused,
 		an_nbd_server_that_is_not_ours_stays,
 		a_source_that_has_not_read_quit_is_told_again,
 		a_signal_at_any_step_is_undone_or_too_late,
