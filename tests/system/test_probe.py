@@ -2,19 +2,30 @@
 is told within seconds, by its number, and nothing is left."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 import unittest
 
 import hosts
 from rig import Disk, Guest
 from test_clone import SOCKETS, CloneTest
-from test_faults import FAILED, FaultTest
+from test_faults import DONE, FAILED, HUMAN, FaultTest
 from test_recover import RecoverTest
 from test_start import StartTest
 
 WRITING = {"rate": 300, "sectors": 127}
 NBD, RAM = 49152, 49153
 SOON_S = 20  # a swallowed port has 3 s; a busy machine adds
+STRANGERS = """
+import signal, socket, sys
+there = [socket.create_connection((sys.argv[1], int(sys.argv[2]))) for _ in range(20)]
+for stranger in there:
+    stranger.recv(1)
+print(".", end="", flush=True)
+signal.pause()
+"""
 SHUT = [("reject", "Connection refused"), ("drop", "timed out after 3 s")]
 
 
@@ -110,6 +121,43 @@ class Clone(ProbeTest, CloneTest):
                 self.no_images(move)
                 self.assertTrue(self.no_qemu())
                 move.check_stayed(allowed_litter=SOCKETS)
+
+
+class Strangers(CloneTest):
+    """They connect to the NBD server, read its greeting, and say nothing."""
+
+    def strangers_at(self, process):
+        strangers = self.a.popen([sys.executable, "-c", STRANGERS, self.b.ipv4, str(NBD)],
+                                 stdout=subprocess.PIPE)
+        self.assertEqual(strangers.stdout.read(1), b".")
+        strangers.stdout.close()
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=90)
+        strangers.kill()
+        strangers.wait()
+        return process.returncode, said
+
+    def test_strangers_who_say_nothing_take_no_guest_away(self):
+        """There is a place for us beside them. Where QEMU waits for them at the end for ever
+        (qmp_nbd_stop_send), the guest is here again, and nothing but the journal is left."""
+        move = self.prepare_clone()
+        if move.source.watch.command("query-version")["qemu"]["major"] < 7:
+            self.skipTest("5.2 over there may die of them, and the source's QEMU wait for it")
+        process = self.start_vmferry(
+            *self.arguments_of("migrate", move, "--timeout", "switchover=3", "--timeout", "answer=5"),
+            env={"VMFERRY_TEST_HALT_BEFORE": "target"}, stdout=-1, stderr=-1, text=True)
+        self.wait_for_halt(process, "target")
+        code, said = self.strangers_at(process)
+        self.assertIn(code, (DONE, HUMAN), said)
+        if code == DONE:
+            move.attach_destination()
+            move.destination.wait_for_beats()
+            move.check_moved_disks()
+            return
+        self.assertIn("switchover: hostb: nbd-server-stop: timed out", said)
+        self.no_images(move)
+        self.assertTrue(self.no_qemu())
+        move.check_stayed(allowed_litter=[*SOCKETS, r"\.journal$"], may_complain=True)
 
 
 class Killed(RecoverTest):
