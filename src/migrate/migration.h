@@ -60,6 +60,15 @@ struct listening {
 	int ram_port;
 };
 
+/* See owner.c. */
+struct owner {
+	bool known;
+	uint32_t src_uid, src_gid; /* of a file here */
+	bool may;                  /* the login may give a file away */
+	uint32_t uid, gid;         /* with it: whom these are over there */
+	bool told;                 /* that it could not */
+};
+
 /* See keys.c. */
 struct keys {
 	char object[64]; /* its name, in both QEMUs */
@@ -108,6 +117,7 @@ struct migration {
 	struct listening listening;
 	struct link link;
 	struct keys keys;
+	struct owner owner;
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
 	/* What is on record; see record.h. */
