@@ -10,7 +10,6 @@
  * By hand nobody sees both sides before RAM's port is in use, and where the disks go in the stream
  * of RAM its port is tried before anything else; see connect_ram().
  */
-#include <string.h>
 
 #include "base/str.h"
 #include "base/tcp.h"
