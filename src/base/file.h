@@ -15,8 +15,11 @@ enum file_kind {
 struct file_info {
 	enum file_kind kind;
 	uint64_t size_bytes;
-	uint32_t mode; /* permission bits only */
+	uint32_t mode;     /* permission bits only */
+	uint32_t uid, gid; /* FILE_OWNER_UNKNOWN: not told */
 };
+
+#define FILE_OWNER_UNKNOWN UINT32_MAX
 
 /* The identity of a file: equal in all three fields means the same file. */
 struct file_id {

@@ -30,6 +30,7 @@ struct disk {
 	char *dst_left; /* --retries: how a QEMU that died has left it (host_file_state), or NULL */
 	enum disk_fate fate;
 	uint32_t mode;         /* permission bits of the source's file */
+	uint32_t uid, gid;     /* its owner and group; FILE_OWNER_UNKNOWN: not known */
 	uint64_t backing_size; /* --incremental: bytes of the source's backing image */
 	char *backing;         /* and its digest, for the cookie; NULL: none. See look_backing.c */
 	char *storage; /* what the source's storage is, see look_at_storage(); NULL: not asked */

@@ -22,6 +22,7 @@
 
 #include "base/str.h"
 #include "migrate/look.h"
+#include "migrate/owner.h"
 #include "migrate/step_functions.h"
 
 #define CHUNK (1u << 20)
@@ -98,8 +99,12 @@ static void add(struct migration *m, const struct clone_file *file, const struct
 	struct extras *extras = &m->extras;
 
 	extras->list = mem_grow(extras->list, extras->count + 1, sizeof(*extras->list));
-	extras->list[extras->count++] = (struct extra){
-		.file = file, .size_bytes = info->size_bytes, .mode = info->mode, .store = store};
+	extras->list[extras->count++] = (struct extra){.file = file,
+						       .size_bytes = info->size_bytes,
+						       .mode = info->mode,
+						       .uid = info->uid,
+						       .gid = info->gid,
+						       .store = store};
 }
 
 bool extras_add(struct migration *m, const struct clone_file *file)
@@ -219,6 +224,8 @@ static int copy_extra(struct migration *m, struct extra *extra, struct err *err)
 		ret = open_new(m, &copy, err);
 	if (ret == 0)
 		ret = copy_contents(m, &copy, err);
+	if (ret == 0)
+		ret = owner_give(m, copy.file, extra->uid, extra->gid, err);
 	if (copy.file && host_file_finish(m->host, copy.file, ret < 0 ? NULL : err) < 0)
 		ret = -1;
 	if (copy.fd >= 0)

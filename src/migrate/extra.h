@@ -13,10 +13,11 @@ struct migration;
 struct extra {
 	const struct clone_file *file; /* from where, to where; of m->clone. NULL in recover */
 	uint64_t size_bytes;
-	uint32_t mode;   /* permission bits of the source's file */
-	bool store;      /* the guest may write to it meanwhile, and QEMU brings that */
-	bool maybe_made; /* its creation was sent, and the answer lost */
-	char *made_path; /* the file that we made over there; NULL: none */
+	uint32_t mode;     /* permission bits of the source's file */
+	uint32_t uid, gid; /* its owner and group */
+	bool store;        /* the guest may write to it meanwhile, and QEMU brings that */
+	bool maybe_made;   /* its creation was sent, and the answer lost */
+	char *made_path;   /* the file that we made over there; NULL: none */
 	uint64_t made_inode, made_birth; /* of that; 0: not known */
 };
 

@@ -20,6 +20,7 @@
 
 #include "base/str.h"
 #include "migrate/mark.h"
+#include "migrate/owner.h"
 #include "migrate/step_functions.h"
 
 /* Behind the temporary name, for the moment in which it is tried out whether there are hard
@@ -72,22 +73,41 @@ static int tell_guard(struct migration *m, const struct disk *disk, bool tempora
 	return m->guard ? guard_made(m->guard, index, err) : 0;
 }
 
+/* Only a raw image has its size by then. */
+static int fill(struct migration *m, const struct disk *disk, struct host_file *file,
+		const char *path, int64_t timeout_ms, struct err *err)
+{
+	if (str_eq(disk->src->driver, "qcow2"))
+		return format_qcow2(m, disk, path, timeout_ms, err);
+	return host_file_resize(m->host, file, disk->src->virtual_size, err);
+}
+
+/* The file stays open until it is given away, so that it is ours that is: in a directory that
+ * others may write to, the path might be theirs by then. And it is given last: where files of
+ * others in such a directory are protected (fs.protected_regular of proc(5)), qemu-img of root
+ * could not open it any more. */
 static int create(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
 	_autofree_ char *path = file_temporary_path(m, disk);
-	bool qcow2 = str_eq(disk->src->driver, "qcow2");
+	struct host_file *file;
+	int ret;
 
 	disk->making = true;
-	if (host_file_create(m->host, path, qcow2 ? 0 : disk->src->virtual_size, disk->mode, err) <
-	    0) {
+	file = host_file_open_new(m->host, path, disk->mode, err);
+	if (!file) {
 		disk->making = err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT;
 		return -1;
 	}
-	if (tell_guard(m, disk, true, err) < 0)
-		return -1;
-	if (m->by_hand && mark_file(path, m->id, err) < 0)
+	ret = tell_guard(m, disk, true, err);
+	if (ret == 0 && m->by_hand && mark_file(path, m->id, err) < 0)
 		migration_note(m, "%s; should the move fail, that file will stay", err->text);
-	return qcow2 ? format_qcow2(m, disk, path, timeout_ms, err) : 0;
+	if (ret == 0)
+		ret = fill(m, disk, file, path, timeout_ms, err);
+	if (ret == 0)
+		ret = owner_give(m, file, disk->uid, disk->gid, err);
+	if (host_file_finish(m->host, file, ret < 0 ? NULL : err) < 0)
+		ret = -1;
+	return ret;
 }
 
 static int name(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)

@@ -92,6 +92,7 @@ static void choose_prepared(struct migration *m)
 		disk->mode = m->cookie->disks[i].mode & 0777; /* no set-user-ID by cookie */
 		if (!disk->mode)
 			disk->mode = 0600;
+		disk->uid = disk->gid = FILE_OWNER_UNKNOWN; /* a cookie does not tell */
 		disk->storage = str_dup(m->cookie->disks[i].storage);
 		disk->backing = str_dup(m->cookie->disks[i].backing);
 		disk->backing_size = m->cookie->disks[i].backing_size;

@@ -23,11 +23,11 @@ struct host_ops {
 	struct stream *(*unix_stream)(struct host *host, const char *path, struct err *err);
 	int (*file_info)(struct host *host, const char *path, struct file_info *info,
 			 struct err *err);
-	int (*file_create)(struct host *host, const char *path, uint64_t size_bytes, uint32_t mode,
-			   struct err *err);
 	int (*file_rename)(struct host *host, const char *from, const char *to, struct err *err);
 	struct host_file *(*file_open_new)(struct host *host, const char *path, uint32_t mode,
 					   struct err *err);
+	int (*file_resize)(struct host_file *file, uint64_t size_bytes, struct err *err);
+	int (*file_give)(struct host_file *file, uint32_t uid, uint32_t gid, struct err *err);
 	int (*file_write)(struct host_file *file, const void *data, size_t len, struct err *err);
 	int (*file_finish)(struct host_file *file, struct err *err);
 	int (*file_remove)(struct host *host, const char *path, struct err *err);
@@ -81,12 +81,6 @@ static inline int host_file_info(struct host *host, const char *path, struct fil
 	return host->ops->file_info(host, path, info, err);
 }
 
-static inline int host_file_create(struct host *host, const char *path, uint64_t size_bytes,
-				   uint32_t mode, struct err *err)
-{
-	return host->ops->file_create(host, path, size_bytes, mode, err);
-}
-
 static inline int host_file_rename(struct host *host, const char *from, const char *to,
 				   struct err *err)
 {
@@ -97,6 +91,18 @@ static inline struct host_file *host_file_open_new(struct host *host, const char
 						   uint32_t mode, struct err *err)
 {
 	return host->ops->file_open_new(host, path, mode, err);
+}
+
+static inline int host_file_resize(struct host *host, struct host_file *file, uint64_t size_bytes,
+				   struct err *err)
+{
+	return host->ops->file_resize(file, size_bytes, err);
+}
+
+static inline int host_file_give(struct host *host, struct host_file *file, uint32_t uid,
+				 uint32_t gid, struct err *err)
+{
+	return host->ops->file_give(file, uid, gid, err);
 }
 
 static inline int host_file_write(struct host *host, struct host_file *file, const void *data,

@@ -69,24 +69,9 @@ static int local_file_info(struct host *host, const char *path, struct file_info
 	info->kind = kind_of(st.st_mode);
 	info->size_bytes = (uint64_t)st.st_size;
 	info->mode = st.st_mode & 07777;
+	info->uid = st.st_uid;
+	info->gid = st.st_gid;
 	return 0;
-}
-
-static int local_file_create(struct host *host, const char *path, uint64_t size_bytes,
-			     uint32_t mode, struct err *err)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	int ret = 0;
-
-	(void)host;
-	if (fd < 0)
-		return err_errno(err, errno, "create %s", path);
-	if (fchmod(fd, mode) < 0 || ftruncate(fd, (off_t)size_bytes) < 0) {
-		ret = err_errno(err, errno, "create %s", path);
-		unlink(path);
-	}
-	close(fd);
-	return ret;
 }
 
 /* Not every file system knows RENAME_NOREPLACE (renameat2(2)). */
@@ -138,6 +123,20 @@ static struct host_file *local_file_open_new(struct host *host, const char *path
 	file->fd = fd;
 	file->path = str_dup(path);
 	return file;
+}
+
+static int local_file_resize(struct host_file *file, uint64_t size_bytes, struct err *err)
+{
+	if (ftruncate(file->fd, (off_t)size_bytes) < 0)
+		return err_errno(err, errno, "set the size of %s", file->path);
+	return 0;
+}
+
+static int local_file_give(struct host_file *file, uint32_t uid, uint32_t gid, struct err *err)
+{
+	if (fchown(file->fd, uid, gid) < 0)
+		return err_errno(err, errno, "set the owner of %s", file->path);
+	return 0;
 }
 
 static int local_file_write(struct host_file *file, const void *data, size_t len, struct err *err)
@@ -205,9 +204,10 @@ static const struct host_ops local_ops = {
 	.address = local_address,
 	.unix_stream = local_unix_stream,
 	.file_info = local_file_info,
-	.file_create = local_file_create,
 	.file_rename = local_file_rename,
 	.file_open_new = local_file_open_new,
+	.file_resize = local_file_resize,
+	.file_give = local_file_give,
 	.file_write = local_file_write,
 	.file_finish = local_file_finish,
 	.file_remove = local_file_remove,

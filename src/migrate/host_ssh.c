@@ -51,14 +51,6 @@ static int remote_file_info(struct host *host, const char *path, struct file_inf
 	return ssh ? ssh_file_info(ssh, path, info, err) : -1;
 }
 
-static int remote_file_create(struct host *host, const char *path, uint64_t size_bytes,
-			      uint32_t mode, struct err *err)
-{
-	struct ssh *ssh = session(host, err);
-
-	return ssh ? ssh_file_create(ssh, path, size_bytes, mode, err) : -1;
-}
-
 static int remote_file_rename(struct host *host, const char *from, const char *to, struct err *err)
 {
 	struct ssh *ssh = session(host, err);
@@ -73,6 +65,16 @@ static struct host_file *remote_file_open_new(struct host *host, const char *pat
 	struct ssh *ssh = session(host, err);
 
 	return ssh ? (struct host_file *)ssh_file_open_new(ssh, path, mode, err) : NULL;
+}
+
+static int remote_file_resize(struct host_file *file, uint64_t size_bytes, struct err *err)
+{
+	return ssh_file_resize((struct ssh_file *)file, size_bytes, err);
+}
+
+static int remote_file_give(struct host_file *file, uint32_t uid, uint32_t gid, struct err *err)
+{
+	return ssh_file_give((struct ssh_file *)file, uid, gid, err);
 }
 
 static int remote_file_write(struct host_file *file, const void *data, size_t len, struct err *err)
@@ -129,9 +131,10 @@ static const struct host_ops remote_ops = {
 	.address = remote_address,
 	.unix_stream = remote_unix_stream,
 	.file_info = remote_file_info,
-	.file_create = remote_file_create,
 	.file_rename = remote_file_rename,
 	.file_open_new = remote_file_open_new,
+	.file_resize = remote_file_resize,
+	.file_give = remote_file_give,
 	.file_write = remote_file_write,
 	.file_finish = remote_file_finish,
 	.file_remove = remote_file_remove,

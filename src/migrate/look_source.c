@@ -111,12 +111,16 @@ static void look_at_file(struct migration *m, struct disk *disk)
 	struct err err;
 
 	disk->mode = 0600;
+	disk->uid = disk->gid = FILE_OWNER_UNKNOWN;
 	if (!path)
 		return;
 	if (host_file_info(m->here, path, &info, &err) < 0 || info.kind == FILE_ABSENT)
 		return; /* seen by QEMU only; it has it open, that is enough */
-	if (info.kind == FILE_REGULAR)
-		disk->mode = info.mode;
+	if (info.kind != FILE_REGULAR)
+		return;
+	disk->mode = info.mode;
+	disk->uid = info.uid;
+	disk->gid = info.gid;
 }
 
 static void choose_by_cookie(struct migration *m)

@@ -26,7 +26,7 @@
 #include "qmp/drives.h"
 #include "qmp/migration.h"
 
-#define STEPS_MAX 32
+#define STEPS_MAX 40
 
 /* One of the two QEMUs. */
 struct side {
@@ -60,6 +60,15 @@ struct listening {
 	const char *address;
 	int nbd_port; /* 0: not yet */
 	int ram_port;
+};
+
+/* See owner.c. */
+struct owner {
+	bool known;
+	uint32_t src_uid, src_gid; /* of a file here */
+	bool may;                  /* the login may give a file away */
+	uint32_t uid, gid;         /* with it: whom these are over there */
+	bool told;                 /* that it could not */
 };
 
 /* See keys.c. */
@@ -110,6 +119,7 @@ struct migration {
 	struct listening listening;
 	struct link link;
 	struct keys keys;
+	struct owner owner;
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
 	/* What is on record; see record.h. */

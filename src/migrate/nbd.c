@@ -35,26 +35,34 @@ static int port_taken(struct migration *m, int port, struct err *err)
 		       m->dst.name, port);
 }
 
-int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
+int start_serving(struct migration *m, int low, int high, int *port, struct err *err)
 {
-	/* Started again, it is looked for where it was. */
-	int low = m->retried ? m->listening.nbd_port : m->opt->port_low;
-	int high = m->retried ? low : m->opt->port_high;
-
-	(void)timeout_ms;
-	for (int port = low; port <= high; port++) {
+	for (*port = low; *port <= high; ++*port) {
 		m->nbd_started = true; /* also when its answer is lost */
-		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, keys_object(m), err) ==
-		    0) {
-			m->listening.nbd_port = port;
+		if (qmp_nbd_start(m->dst.qmp, m->listening.address, *port, keys_object(m), err) ==
+		    0)
 			return 0;
-		}
 		if (err->kind == ERR_QMP)
 			m->nbd_started = false; /* one that runs already is not ours */
 		if (!port_in_use(err))
 			return -1;
 	}
+	*port = 0;
 	return m->retried ? port_taken(m, low, err) : no_port(m, err);
+}
+
+/* One that was started again is looked for where it was. */
+int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int low = m->retried ? m->listening.nbd_port : m->opt->port_low;
+	int high = m->retried ? low : m->opt->port_high;
+	int port;
+
+	(void)timeout_ms;
+	if (start_serving(m, low, high, &port, err) < 0)
+		return -1;
+	m->listening.nbd_port = port;
+	return 0;
 }
 
 /* QEMU's own error says that no server is running, which is as good. */

@@ -3,6 +3,10 @@
 
 #include "migrate/migration.h"
 
+/* Starts the NBD server over there on the first free port from @low to the last of --ports: *@port;
+ * 0 with an error when none is free. */
+int start_serving(struct migration *m, int low, int high, int *port, struct err *err);
+
 /* How the source's QEMU reaches @disk's export. Strings are borrowed. */
 void target_of(struct migration *m, const struct disk *disk, struct qmp_target *target);
 

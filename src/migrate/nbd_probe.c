@@ -24,7 +24,7 @@ static const char goodbye[] = "\0\0\0\1"
 
 struct probe {
 	int fd;
-	char data[64]; /* all there is: the greeting, and an answer to our goodbye of 20 bytes */
+	char data[512]; /* the greeting, and an answer to our goodbye: 20 bytes and maybe words */
 	size_t len;
 	bool ended; /* the server has closed, or there was an error */
 };
@@ -68,17 +68,20 @@ static int converse(struct loop *loop, struct probe *probe, int64_t timeout_ms, 
 	return 0;
 }
 
+int nbd_probe_connected(struct loop *loop, int fd, int64_t timeout_ms, struct err *err)
+{
+	struct probe probe = {.fd = fd};
+	struct loop_fd *watch = loop_fd_add(loop, fd, POLLIN, on_readable, &probe);
+	int ret = converse(loop, &probe, timeout_ms, err);
+
+	loop_fd_del(watch);
+	close(fd);
+	return ret;
+}
+
 int nbd_probe(struct loop *loop, const char *address, int port, int64_t timeout_ms, struct err *err)
 {
-	struct probe probe = {.fd = tcp_connect(loop, address, port, timeout_ms, err)};
-	struct loop_fd *watch;
-	int ret;
+	int fd = tcp_connect(loop, address, port, timeout_ms, err);
 
-	if (probe.fd < 0)
-		return -1;
-	watch = loop_fd_add(loop, probe.fd, POLLIN, on_readable, &probe);
-	ret = converse(loop, &probe, timeout_ms, err);
-	loop_fd_del(watch);
-	close(probe.fd);
-	return ret;
+	return fd < 0 ? -1 : nbd_probe_connected(loop, fd, timeout_ms, err);
 }

@@ -13,4 +13,7 @@
 int nbd_probe(struct loop *loop, const char *address, int port, int64_t timeout_ms,
 	      struct err *err);
 
+/* The same over a connection @fd, which is closed. */
+int nbd_probe_connected(struct loop *loop, int fd, int64_t timeout_ms, struct err *err);
+
 #endif

@@ -446,7 +446,7 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 	m->keys.dst_directory = str_dup(r->dst_keys);
 	m->keys.src_added = keys_method(m) != ENCRYPT_NONE && furthest >= step_row("keys");
 	m->keys.dst_added = keys_method(m) != ENCRYPT_NONE && row >= step_row("keys");
-	m->nbd_started = row >= step_row("serve") && !r->in_stream;
+	m->nbd_started = row >= step_row("probe") && !r->in_stream;
 	m->listening = (struct listening){
 		.address = r->address,
 		.nbd_port = (int)r->nbd_port,

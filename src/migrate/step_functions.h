@@ -51,6 +51,9 @@ int hold_was_released(struct migration *m, bool *released, struct err *err);
 STEP_FUNCTION(step_keys);
 STEP_FUNCTION(undo_keys);
 
+/* probe.c */
+STEP_FUNCTION(step_probe);
+
 /* nbd.c */
 STEP_FUNCTION(step_serve);
 STEP_FUNCTION(undo_serve);

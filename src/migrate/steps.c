@@ -126,6 +126,11 @@ static bool in_one_go(const struct migration *m)
 	return !m->by_hand;
 }
 
+static bool with_two_ports(const struct migration *m)
+{
+	return in_one_go(m) && with_mirrors(m);
+}
+
 static bool by_hand(const struct migration *m)
 {
 	return m->by_hand;
@@ -174,6 +179,9 @@ const struct step steps[] = {
 	STEP("keys", PHASE_PREPARE, with_encryption, step_keys, UNDO(undo_keys),
 	     answer_ms, ACTS, CANCELLABLE, AGAIN,
 	     "give both QEMUs what they encrypt disks and memory with"),
+	STEP("probe", PHASE_PREPARE, with_two_ports, step_probe, UNDO(undo_serve),
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
+	     "see that the ports of disks and RAM can be reached"),
 	STEP("serve", PHASE_PREPARE, with_mirrors, step_serve, UNDO(undo_serve),
 	     answer_ms, ACTS, CANCELLABLE, AGAIN,
 	     "start the NBD server on the destination"),

@@ -11,10 +11,18 @@
 
 /* --- the destination's side --- */
 
-/* nbd-server-start on @address:@port; through TLS by object @tls (tls.h), or NULL. */
+/* nbd-server-start on @address:@port; through TLS by object @tls (tls.h), or NULL.
+ *
+ * Without max-connections: QEMU counts whoever is connected, with a key or without, for as long as
+ * he says nothing (7.2; up to 10 s since 9.1), and a connection of ours that was lost without its
+ * hearing of it, for hours. What is over that number is not taken in. So a small one would let
+ * strangers keep us out, and a link that returns (@reconnect_s below) find its own place taken;
+ * and it keeps nobody from anything that the key does not. */
 int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err);
 
-/* nbd-server-stop: closes all exports, too. */
+/* nbd-server-stop: closes all exports, too, and the connections, of which none may be in its
+ * handshake: 5.2 dies of that soon after, 7.2 as Debian 12 has it (7.2.22) waits for that client
+ * for ever, and so does who asked for it. 10.0 ends it. */
 struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp);
 
 /* Exports the tree under @node, writable, as @name (block-export-add, else

@@ -134,6 +134,11 @@ int ssh_file_info(struct ssh *ssh, const char *path, struct file_info *info, str
 	info->kind = kind_of(r.attrs.permissions);
 	info->size_bytes = r.attrs.filesize;
 	info->mode = (uint32_t)r.attrs.permissions & 07777;
+	info->uid = info->gid = FILE_OWNER_UNKNOWN;
+	if (r.attrs.flags & LIBSSH2_SFTP_ATTR_UIDGID) {
+		info->uid = (uint32_t)r.attrs.uid;
+		info->gid = (uint32_t)r.attrs.gid;
+	}
 	return 0;
 }
 
@@ -165,17 +170,6 @@ static int take_back(struct ssh *ssh, const char *path, struct err *err)
 	return -1;
 }
 
-static int set_size(struct ssh *ssh, struct sftp_request *r, uint64_t size_bytes, uint32_t mode,
-		    struct err *err)
-{
-	r->attrs.flags = LIBSSH2_SFTP_ATTR_SIZE | LIBSSH2_SFTP_ATTR_PERMISSIONS;
-	r->attrs.filesize = size_bytes;
-	r->attrs.permissions = mode;
-	if (sftp_ask(ssh, "set the size of", setstat_step, r, err) < 0)
-		return -1;
-	return r->rc < 0 ? sftp_failed(ssh, r, "set the size of", err) : 0;
-}
-
 /* Closes the new file, unless its SFTP is given up: then it went with that. */
 static int close_new(struct ssh *ssh, struct sftp_request *r, const LIBSSH2_SFTP *sftp,
 		     struct err *err)
@@ -186,26 +180,6 @@ static int close_new(struct ssh *ssh, struct sftp_request *r, const LIBSSH2_SFTP
 	if (sftp_ask(ssh, "close", close_step, r, err) < 0)
 		return -1;
 	return r->rc < 0 ? sftp_failed(ssh, r, "close", err) : 0;
-}
-
-int ssh_file_create(struct ssh *ssh, const char *path, uint64_t size_bytes, uint32_t mode,
-		    struct err *err)
-{
-	struct sftp_request r = {.path = path, .mode = (long)(mode & 07777)};
-	const LIBSSH2_SFTP *sftp;
-	int ret;
-
-	if (sftp_start(ssh, err) < 0)
-		return -1;
-	if (sftp_ask(ssh, "create", create_step, &r, err) < 0)
-		return err_wrap(err, "whether %s was created is not known", path);
-	if (r.rc < 0)
-		return explain_create(ssh, &r, err);
-	sftp = ssh->sftp;
-	ret = set_size(ssh, &r, size_bytes, mode & 07777, err);
-	if (close_new(ssh, &r, sftp, ret < 0 ? NULL : err) < 0)
-		ret = -1;
-	return ret < 0 ? take_back(ssh, path, err) : 0;
 }
 
 int ssh_file_remove(struct ssh *ssh, const char *path, struct err *err)
@@ -280,14 +254,21 @@ static bool write_step(struct ssh *ssh, void *arg)
 	return r->rc != LIBSSH2_ERROR_EAGAIN;
 }
 
+/* Sets what r->attrs has. */
+static int set_attributes(struct ssh *ssh, struct sftp_request *r, const char *verb,
+			  struct err *err)
+{
+	if (sftp_ask(ssh, verb, setstat_step, r, err) < 0)
+		return -1;
+	return r->rc < 0 ? sftp_failed(ssh, r, verb, err) : 0;
+}
+
 /* The mode is what is asked for, whatever umask there is over there. */
 static int set_mode(struct ssh *ssh, struct sftp_request *r, uint32_t mode, struct err *err)
 {
 	r->attrs.flags = LIBSSH2_SFTP_ATTR_PERMISSIONS;
 	r->attrs.permissions = mode;
-	if (sftp_ask(ssh, "set the mode of", setstat_step, r, err) < 0)
-		return -1;
-	return r->rc < 0 ? sftp_failed(ssh, r, "set the mode of", err) : 0;
+	return set_attributes(ssh, r, "set the mode of", err);
 }
 
 struct ssh_file *ssh_file_open_new(struct ssh *ssh, const char *path, uint32_t mode,
@@ -319,13 +300,46 @@ struct ssh_file *ssh_file_open_new(struct ssh *ssh, const char *path, uint32_t m
 	return NULL;
 }
 
+/* Its handle is gone with the SFTP that it was of. */
+static int check_handle(const struct ssh_file *file, const char *verb, struct err *err)
+{
+	if (file->ssh->sftp == file->sftp)
+		return 0;
+	return err_set(err, ERR_FAILED, "%s: %s %s: the server's SFTP has ended", file->ssh->host,
+		       verb, file->path);
+}
+
+int ssh_file_resize(struct ssh_file *file, uint64_t size_bytes, struct err *err)
+{
+	static const char verb[] = "set the size of";
+	struct sftp_request *r = &file->request;
+
+	if (check_handle(file, verb, err) < 0)
+		return -1;
+	r->attrs.flags = LIBSSH2_SFTP_ATTR_SIZE;
+	r->attrs.filesize = size_bytes;
+	return set_attributes(file->ssh, r, verb, err);
+}
+
+int ssh_file_give(struct ssh_file *file, uint32_t uid, uint32_t gid, struct err *err)
+{
+	static const char verb[] = "set the owner of";
+	struct sftp_request *r = &file->request;
+
+	if (check_handle(file, verb, err) < 0)
+		return -1;
+	r->attrs.flags = LIBSSH2_SFTP_ATTR_UIDGID;
+	r->attrs.uid = uid;
+	r->attrs.gid = gid;
+	return set_attributes(file->ssh, r, verb, err);
+}
+
 int ssh_file_write(struct ssh_file *file, const void *data, size_t len, struct err *err)
 {
 	struct sftp_request *r = &file->request;
 
-	if (file->ssh->sftp != file->sftp)
-		return err_set(err, ERR_FAILED, "%s: write %s: the server's SFTP has ended",
-			       file->ssh->host, file->path);
+	if (check_handle(file, "write", err) < 0)
+		return -1;
 	r->data = data;
 	r->len = len;
 	if (sftp_ask(file->ssh, "write", write_step, r, err) < 0)

@@ -87,19 +87,17 @@ int ssh_command(struct ssh *ssh, const char *command, int64_t timeout_ms,
  * error (FILE_ABSENT); a directory of the path that is missing is one. */
 int ssh_file_info(struct ssh *ssh, const char *path, struct file_info *info, struct err *err);
 
-/* Creates a sparse file of @size_bytes with permission bits @mode, exclusively: an
- * existing file is an error and stays as it is. If the size cannot be set the new file is
- * removed again. */
-int ssh_file_create(struct ssh *ssh, const char *path, uint64_t size_bytes, uint32_t mode,
-		    struct err *err);
-
-/* A new file, made as ssh_file_create() does, to be written from its beginning to its end.
- * ssh_file_write() returns when the server has taken all of @len. ssh_file_finish() closes it,
- * which may fail, and frees; the file stays in any case. */
+/* A new, empty file with permission bits @mode, made exclusively: what is there already, be it a
+ * symbolic link, is an error and stays as it is. It may be given a size, all holes, and be written
+ * from its beginning to its end: ssh_file_write() returns when the server has taken all of @len.
+ * ssh_file_give() changes its owner, which only root may: of this file, whatever has its name by
+ * then. ssh_file_finish() closes it, which may fail, and frees; the file stays in any case. */
 struct ssh_file;
 
 struct ssh_file *ssh_file_open_new(struct ssh *ssh, const char *path, uint32_t mode,
 				   struct err *err);
+int ssh_file_resize(struct ssh_file *file, uint64_t size_bytes, struct err *err);
+int ssh_file_give(struct ssh_file *file, uint32_t uid, uint32_t gid, struct err *err);
 int ssh_file_write(struct ssh_file *file, const void *data, size_t len, struct err *err);
 int ssh_file_finish(struct ssh_file *file, struct err *err);
 

@@ -39,6 +39,24 @@ class CopyExtra(CloneTest):
         self.assertEqual(os.stat(self.b.outside(self.missing[1])).st_mode & 0o7777, 0o440)
         move.check_moved([*RANDOM_NODES, r"guest\.bin$", r"cd\.iso$"])
 
+    def test_their_owner_is_that_of_the_source_s(self):
+        move = self.prepare_extra(["cd.iso"])
+        os.chown(self.a.outside(self.missing[0]), 61234, 61235)
+        self.migrate(move, "--copy-extra")
+        made = os.stat(self.b.outside(self.missing[0]))
+        self.assertEqual((made.st_uid, made.st_gid), (61234, 61235))
+        move.check_moved([*RANDOM_NODES, r"cd\.iso$"])
+
+    def test_a_link_in_its_place(self):
+        """Nothing is made where it leads to."""
+        move = self.prepare_extra(["cd.iso"])
+        process = self.halted_clone(move, "extra")
+        os.symlink("victim", self.b.outside(self.missing[0]))
+        self.assertIn("already exists", self.goes_on(process, FAILED))
+        self.assertFalse(os.path.exists(self.b.outside(f"{move.guest.directory}/victim")))
+        os.unlink(self.b.outside(self.missing[0]))
+        move.check_stayed()
+
     def test_they_are_the_other_user_s(self):
         guest = Daemon(disks=[Disk(dst_image=False)], cdrom="iso",
                        extra=become("nobody"), rate=300, sectors=127)

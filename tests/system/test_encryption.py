@@ -3,10 +3,12 @@
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import unittest
 
+import hosts
 import wire
 from rig import Disk, Guest
 from test_faults import DONE, FAILED, FaultTest
@@ -129,6 +131,40 @@ class Keys(RecoverTest):
         self.assertFalse([text for text in told if key in text])
         self.assertNotIn(key, self.goes_on(process, DONE))
         move.check_moved()
+
+    def test_no_core_has_it(self):
+        """Of a vmferry that crashes when it has drawn one, even where cores are wanted."""
+        for halt, number, dumps in (("keys", signal.SIGABRT, True), ("probe", signal.SIGABRT, False),
+                                    ("probe", signal.SIGSEGV, False)):
+            with self.subTest(halt=halt, number=number):
+                self.doCleanups()
+                self.setUp()
+                self.crashed(halt, number, dumps)
+
+    def crashed(self, halt, number, dumps):
+        """Before that step, by that signal; whether the kernel was to dump a core, and where one
+        lies when it does so into the working directory."""
+        move = self.prepare(Guest(rate=0))
+        directory = f"{hosts.WORK}/cores"
+        self.a.run(["mkdir", directory])
+        process = self.a.popen(["sh", "-c", 'ulimit -c unlimited && exec "$0" "$@"',
+                                *self.vmferry_argv(), *self.arguments("migrate", move)],
+                               cwd=directory, env={
+                                   "VMFERRY_TEST_HALT_BEFORE": halt,
+                                   "ASAN_OPTIONS": "disable_coredump=0:handle_segv=0"},
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.wait_for_halt(process, halt)
+        _, status = self.ended_by(process.pid, number)
+        self.assertEqual(os.WTERMSIG(status), number)
+        self.assertEqual(os.WCOREDUMP(status), dumps)
+        if pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip() == "core":
+            self.assertEqual(len(os.listdir(self.a.outside(directory))), int(dumps))
+
+    @staticmethod
+    def ended_by(pid, number):
+        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
+        return os.waitpid(pid, 0)
 
     def test_each_move_has_its_own(self):
         keys = set()

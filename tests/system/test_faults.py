@@ -313,19 +313,20 @@ class Network(FaultTest):
     def test_nbd_port_rejected(self):
         self.assertIn("firewall", self.blocked("reject"))
 
-    def test_ram_port_rejected(self):
+    def ram_port_blocked(self, how, *options):
+        """From then on when the disks are copied; one that always was is test_probe's."""
         move = self.prepare(Guest(rate=300, sectors=127))
-        self.b.block("49153", "reject")
-        done = self.vmferry(*self.arguments("migrate", move), check=False)
-        self.assertEqual(done.returncode, FAILED, done.stderr)
+        process = self.halted(move, "ram", *options)
+        self.b.block("49153", how)
+        said = self.goes_on(process, FAILED)
+        self.assertIn("ram: hostb: its port for RAM cannot be reached", said)
         move.check_stayed()
 
+    def test_ram_port_rejected(self):
+        self.ram_port_blocked("reject")
+
     def test_ram_port_swallowed(self):
-        move = self.prepare(Guest(rate=300, sectors=127))
-        self.b.block("49153", "drop")
-        done = self.vmferry(*self.arguments("migrate", move, "--timeout", "stall=2"), check=False)
-        self.assertEqual(done.returncode, FAILED, done.stderr)
-        move.check_stayed()
+        self.ram_port_blocked("drop", "--timeout", "connect=2")
 
     def test_nbd_connection_swallowed_while_it_copies(self):
         move = self.prepare(Guest(rate=300, sectors=127))

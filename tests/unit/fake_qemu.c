@@ -3,6 +3,7 @@
 #include <check.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,8 @@ static void close_fd(int *fd)
 
 static void stop_nbd(struct fake_qemu *q)
 {
+	loop_fd_del(q->nbd_watch);
+	q->nbd_watch = NULL;
 	close_fd(&q->nbd_fd);
 	json_object_clear(q->exports);
 }
@@ -284,7 +287,9 @@ static int listen_on(int port)
 				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 				   .sin_port = htons((uint16_t)port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int on = 1;
 
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 16) == 0)
 		return fd;
 	close(fd);
@@ -295,6 +300,25 @@ static int listen_on(int port)
 static bool has_keys(const struct fake_qemu *q, const char *id)
 {
 	return !*id || json_object_get(q->objects, id);
+}
+
+/* Greets who comes while there is nothing to be had, as one that only looks, and hangs up. */
+static void on_nbd_client(void *arg, short revents)
+{
+	struct fake_qemu *q = arg;
+	int fd;
+
+	(void)revents;
+	if (json_object_size(q->exports)) {
+		loop_fd_del(q->nbd_watch);
+		q->nbd_watch = NULL;
+		return;
+	}
+	fd = accept(q->nbd_fd, NULL, NULL);
+	if (fd < 0)
+		return;
+	ck_assert_int_eq(send(fd, "NBDMAGICIHAVEOPT\0\3", 18, MSG_NOSIGNAL), 18);
+	close(fd);
 }
 
 static void nbd_start(struct fake *f, json_t *args, void *arg)
@@ -312,10 +336,12 @@ static void nbd_start(struct fake *f, json_t *args, void *arg)
 	}
 	snprintf(q->nbd_keys, sizeof(q->nbd_keys), "%s", member(args, "tls-creds"));
 	q->nbd_fd = listen_on(port);
-	if (q->nbd_fd < 0)
+	if (q->nbd_fd < 0) {
 		fake_refuse(f, "Failed to find an available port: Address already in use");
-	else
-		fake_answer(f, NULL);
+		return;
+	}
+	q->nbd_watch = loop_fd_add(q->loop, q->nbd_fd, POLLIN, on_nbd_client, q);
+	fake_answer(f, NULL);
 }
 
 static void nbd_stop(struct fake *f, json_t *args, void *arg)
@@ -852,6 +878,7 @@ void fake_qemu_init(struct fake_qemu *q, struct loop *loop, bool destination)
 		.fds = json_object(),
 		.objects = json_object(),
 		.qom = json_object(),
+		.loop = loop,
 		.fake = fake_new(loop, destination ? "destination" : "source"),
 		.jobs = json_object(),
 		.nodes = json_object(),

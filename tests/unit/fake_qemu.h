@@ -25,6 +25,7 @@ struct fake_drive {
 };
 
 struct fake_qemu {
+	struct loop *loop;
 	struct fake *fake;
 	struct fake_qemu *peer;
 	struct fake_drive drives[FAKE_DRIVES_MAX];
@@ -37,21 +38,22 @@ struct fake_qemu {
 	bool old;            /* before 9.1: does not know exit-on-error */
 	bool keep;           /* with exit-on-error false */
 	bool gone;
-	const char *migration; /* MigrationStatus; "" for none so far */
-	bool pause_in_copy;    /* migration stays "active": RAM never converges */
-	json_t *capabilities;  /* name -> bool */
-	json_t *parameters;    /* max-bandwidth, downtime-limit */
-	json_t *jobs;          /* id -> status */
-	json_t *nodes;         /* node made by blockdev-add -> job using it, or "" */
-	json_t *exports;       /* id -> node */
-	json_t *objects;       /* made by object-add: id -> null */
-	json_t *qom;           /* QOM path -> properties, of devices and buses */
-	json_t *fds;           /* names of descriptors it was given and has not used -> null */
-	char nbd_keys[80];     /* the NBD server's tls-creds; "" for none */
-	int nbd_fd;            /* listens for real; -1: no NBD server */
-	int ram_fd;            /* the same for RAM */
-	bool was_running;      /* when `migrate` came */
-	json_t *at_start;      /* capabilities and parameters, see fake_qemu_changed() */
+	const char *migration;     /* MigrationStatus; "" for none so far */
+	bool pause_in_copy;        /* migration stays "active": RAM never converges */
+	json_t *capabilities;      /* name -> bool */
+	json_t *parameters;        /* max-bandwidth, downtime-limit */
+	json_t *jobs;              /* id -> status */
+	json_t *nodes;             /* node made by blockdev-add -> job using it, or "" */
+	json_t *exports;           /* id -> node */
+	json_t *objects;           /* made by object-add: id -> null */
+	json_t *qom;               /* QOM path -> properties, of devices and buses */
+	json_t *fds;               /* names of descriptors it was given and has not used -> null */
+	char nbd_keys[80];         /* the NBD server's tls-creds; "" for none */
+	int nbd_fd;                /* listens for real; -1: no NBD server */
+	struct loop_fd *nbd_watch; /* while it has no exports */
+	int ram_fd;                /* the same for RAM */
+	bool was_running;          /* when `migrate` came */
+	json_t *at_start;          /* capabilities and parameters, see fake_qemu_changed() */
 };
 
 /* A source whose guest runs, or a destination started with -incoming defer -S. Each has two

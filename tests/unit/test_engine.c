@@ -25,6 +25,16 @@ static size_t place(const struct fake *fake, const char *command)
 	return SIZE_MAX;
 }
 
+static size_t last_place(const struct fake *fake, const char *command)
+{
+	size_t i = fake_calls_count;
+
+	while (i > 0 &&
+	       !(fake_calls[i - 1].fake == fake && str_eq(fake_calls[i - 1].command, command)))
+		i--;
+	return i ? i - 1 : SIZE_MAX;
+}
+
 static void ck_cont_came_last(void)
 {
 	size_t cont = place(f.dst.fake, "cont");
@@ -36,7 +46,7 @@ static void ck_cont_came_last(void)
 		ck_assert_uint_gt(cont, place(f.src.fake, "migrate-continue"));
 	ck_assert_uint_gt(cont, place(f.src.fake, "migrate"));
 	if (fake_count(f.dst.fake, "nbd-server-start"))
-		ck_assert_uint_gt(cont, place(f.dst.fake, "nbd-server-stop"));
+		ck_assert_uint_gt(cont, last_place(f.dst.fake, "nbd-server-stop"));
 }
 
 static void ck_clean(const struct fake_qemu *q, const char *what)
@@ -94,9 +104,10 @@ START_TEST(a_guest_is_moved)
 	ck_moved("good");
 	ck_assert(f.src.gone);
 	ck_clean(&f.dst, "good");
-	ck_assert_str_eq(f.steps,
-			 "look hold keys serve export settings target mirror copy sync listen "
-			 "ram detach switchover run release end ");
+	ck_assert_str_eq(
+		f.steps,
+		"look hold keys probe serve export settings target mirror copy sync listen "
+		"ram detach switchover run release end ");
 	ck_assert_uint_eq(fake_count(f.src.fake, "blockdev-mirror"), 2);
 	ck_assert_uint_eq(fake_count(f.src.fake, "drive-mirror"), 0);
 	ck_assert_uint_eq(fake_count(f.src.fake, "cont"), 0);
@@ -117,7 +128,7 @@ START_TEST(the_mirrors_end_while_the_cpus_are_stopped)
 	ck_assert_uint_gt(place(f.src.fake, "block-job-cancel"), place(f.src.fake, "migrate"));
 	ck_assert_uint_lt(place(f.src.fake, "block-job-cancel"),
 			  place(f.src.fake, "migrate-continue"));
-	ck_assert_uint_gt(place(f.dst.fake, "nbd-server-stop"),
+	ck_assert_uint_gt(last_place(f.dst.fake, "nbd-server-stop"),
 			  place(f.src.fake, "block-job-cancel"));
 	ck_assert_uint_gt(place(f.dst.fake, "migrate-incoming"),
 			  place(f.src.fake, "blockdev-mirror"));
@@ -168,9 +179,10 @@ START_TEST(without_pause_the_guest_is_stopped_first)
 	begin_stop_first();
 	fake_move_run(&f);
 	ck_moved("stop first");
-	ck_assert_str_eq(f.steps,
-			 "look hold keys serve export settings target mirror copy sync stop part "
-			 "listen ram switchover run release end ");
+	ck_assert_str_eq(
+		f.steps,
+		"look hold keys probe serve export settings target mirror copy sync stop part "
+		"listen ram switchover run release end ");
 	ck_assert_has(f.notes, "stopped while all of its RAM is sent");
 	ck_assert_uint_lt(place(f.src.fake, "stop"), place(f.src.fake, "block-job-cancel"));
 	ck_assert_uint_lt(place(f.src.fake, "block-job-cancel"), place(f.src.fake, "migrate"));
@@ -239,7 +251,7 @@ START_TEST(a_qemu_may_be_started)
 	fake_move_begin_start(&f);
 	fake_move_run(&f);
 	ck_moved("start");
-	ck_assert(str_starts(f.steps, "look create start accept hold keys serve"));
+	ck_assert(str_starts(f.steps, "look create start accept hold keys probe serve"));
 	ck_assert_int_eq(access(f.files[0], F_OK), 0);
 	fake_move_end(&f);
 	unlink(f.files[0]);
@@ -399,8 +411,9 @@ static void refuse_each(bool start, bool dst)
 		end();
 	}
 	/* Only where it does not matter: qom-get of a drive, the three questions about the
-	 * machine, the four about its devices, what `tidy` and `release` take back. */
-	ck_assert_uint_le(moved, 16);
+	 * machine, the four about its devices, the two ends of the NBD server of `probe`, which the
+	 * fake takes for done, what `tidy` and `release` take back. */
+	ck_assert_uint_le(moved, 18);
 }
 
 START_TEST(each_command_refused_by_the_source_is_undone)
@@ -498,11 +511,21 @@ START_TEST(a_destination_that_dies_gives_the_guest_back)
 }
 END_TEST
 
+static void (*told)(void *arg, const struct step *step, enum step_state state);
+
+static void refuse_in_switchover(void *arg, const struct step *step, enum step_state state)
+{
+	told(arg, step, state);
+	if (state == STEP_BEGUN && str_eq(step->name, "switchover"))
+		fake_error(f.dst.fake, "nbd-server-stop", "injected");
+}
+
 /* The guest stands still: what can be far away and slow comes after it runs again. */
 START_TEST(the_guest_runs_here_again_before_the_destination_is_ended)
 {
 	fake_move_begin(&f);
-	fake_error(f.dst.fake, "nbd-server-stop", "injected");
+	told = f.report.step;
+	f.report.step = refuse_in_switchover;
 	fake_move_run(&f);
 	ck_assert_int_eq(f.ret, -1);
 	ck_assert(fake_qemu_running(&f.src));
@@ -719,23 +742,73 @@ START_TEST(ports_in_use_are_passed_over)
 	ck_assert_int_ne(f.m->listening.nbd_port, f.m->listening.ram_port);
 	fake_move_end(&f);
 
-	fake_move_begin(&f);
-	f.opt.port_low = f.opt.port_high = ntohs(addr.sin_port);
-	fake_move_run(&f);
-	ck_assert_has(f.err.text, "is free there; name others with --ports LOW-HIGH");
-	ck_undone("no port");
-	fake_move_end(&f);
-
-	/* The NBD server has the other one. The QEMU that found none is of no more use. */
+	/* One of two: the destination is as it was. */
 	fake_move_begin(&f);
 	f.opt.port_low = ntohs(addr.sin_port);
 	f.opt.port_high = f.opt.port_low + 1;
+	fake_move_run(&f);
+	ck_assert_str_eq(f.failed, "probe");
+	ck_assert_has(f.err.text, "disks and RAM need one each; name others with --ports LOW-HIGH");
+	ck_undone("one port");
+	ck_assert(!f.dst.gone);
+	fake_move_end(&f);
+	close(fd);
+}
+END_TEST
+
+START_TEST(no_port_is_free)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fds[2];
+
+	fake_move_begin(&f);
+	for (int i = 0; i < 2; i++) {
+		addr.sin_port = htons((uint16_t)(f.opt.port_low + i));
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		ck_assert_int_eq(bind(fds[i], (struct sockaddr *)&addr, sizeof(addr)), 0);
+		ck_assert_int_eq(listen(fds[i], 1), 0);
+	}
+	f.opt.port_high = f.opt.port_low + 1;
+	fake_move_run(&f);
+	ck_assert_str_eq(f.failed, "probe");
+	ck_assert_has(f.err.text, "is free there; name others with --ports LOW-HIGH");
+	ck_undone("no port");
+	fake_move_end(&f);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+static int taken = -1;
+
+static void take_second_port(void *arg, const struct step *step, enum step_state state)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				   .sin_port = htons((uint16_t)f.opt.port_high)};
+
+	told(arg, step, state);
+	if (state != STEP_BEGUN || !str_eq(step->name, "listen"))
+		return;
+	taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(taken, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(taken, 1), 0);
+}
+
+/* The QEMU that found none is of no more use. */
+START_TEST(the_second_port_is_taken_meanwhile)
+{
+	fake_move_begin(&f);
+	f.opt.port_high = f.opt.port_low + 1;
+	told = f.report.step;
+	f.report.step = take_second_port;
 	fake_move_run(&f);
 	ck_assert_has(f.err.text, "is free there for RAM; name others with --ports LOW-HIGH");
 	ck_undone("no port for RAM");
 	ck_assert_has(f.notes, "it can wait only once");
 	fake_move_end(&f);
-	close(fd);
+	close(taken);
 }
 END_TEST
 
@@ -744,7 +817,7 @@ START_TEST(an_nbd_server_that_is_not_ours_stays)
 	fake_move_begin(&f);
 	f.dst.nbd_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	fake_move_run(&f);
-	ck_assert_str_eq(f.failed, "serve");
+	ck_assert_str_eq(f.failed, "probe");
 	ck_assert_has(f.err.text, "NBD server already running");
 	ck_assert_int_ge(f.dst.nbd_fd, 0);
 	ck_assert_uint_eq(fake_count(f.dst.fake, "nbd-server-stop"), 0);
@@ -857,6 +930,8 @@ int main(void)
 		ram_that_never_converges_is_a_stall,
 		a_destination_that_must_end_on_error_will_do,
 		ports_in_use_are_passed_over,
+		no_port_is_free,
+		the_second_port_is_taken_meanwhile,
 		an_nbd_server_that_is_not_ours_stays,
 		a_source_that_has_not_read_quit_is_told_again,
 		a_signal_at_any_step_is_undone_or_too_late,

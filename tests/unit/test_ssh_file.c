@@ -32,9 +32,19 @@ static char *in_dir(const char *name)
 	return str_printf("%s/%s", server.dir, name);
 }
 
+static int create(const char *path, uint64_t size, uint32_t mode)
+{
+	struct ssh_file *file = ssh_file_open_new(ssh, path, mode, &err);
+	int ret = file ? ssh_file_resize(file, size, &err) : -1;
+
+	if (file && ssh_file_finish(file, ret < 0 ? NULL : &err) < 0)
+		ret = -1;
+	return ret;
+}
+
 static void assert_create_fails(const char *path, const char *words)
 {
-	ck_assert_int_eq(ssh_file_create(ssh, path, 1024, 0600, &err), -1);
+	ck_assert_int_eq(create(path, 1024, 0600), -1);
 	ck_assert_msg(strstr(err.text, words) != NULL, "no \"%s\" in: %s", words, err.text);
 	ck_assert_ptr_nonnull(strstr(err.text, "good: "));
 	ck_assert_ptr_nonnull(strstr(err.text, path));
@@ -49,7 +59,7 @@ START_TEST(file_is_created_sparse)
 
 	start(NULL);
 	path = in_dir("big.img");
-	ck_assert_msg(ssh_file_create(ssh, path, size, 0666, &err) == 0, "%s", err.text);
+	ck_assert_msg(create(path, size, 0666) == 0, "%s", err.text);
 	ck_assert_int_eq(ssh_file_info(ssh, path, &info, &err), 0);
 	ck_assert_int_eq(info.kind, FILE_REGULAR);
 	ck_assert_uint_eq(info.size_bytes, size);
@@ -91,17 +101,43 @@ START_TEST(directory_is_missing)
 END_TEST
 
 /* No file system takes a file of 2^63 - 1 bytes. */
-START_TEST(file_that_cannot_be_sized_is_taken_back)
+START_TEST(file_that_cannot_be_sized)
 {
 	_autofree_ char *path = NULL;
-	struct file_info info;
 
 	start(NULL);
 	path = in_dir("huge");
-	ck_assert_int_eq(ssh_file_create(ssh, path, UINT64_MAX >> 1, 0600, &err), -1);
+	ck_assert_int_eq(create(path, UINT64_MAX >> 1, 0600), -1);
 	ck_assert_msg(strstr(err.text, "set the size of") != NULL, "%s", err.text);
+	ck_assert_msg(strstr(err.text, path) != NULL, "%s", err.text);
+}
+END_TEST
+
+/* Also when something else has its name by then. */
+START_TEST(file_is_given_away)
+{
+	_autofree_ char *path = NULL;
+	struct ssh_file *file;
+	struct file_info info;
+
+	start(NULL);
+	path = in_dir("disk");
+	file = ssh_file_open_new(ssh, path, 0640, &err);
+	ck_assert_ptr_nonnull(file);
+	server_shell(&server,
+		     "cd $DIR && mv disk ours && echo precious >other && ln -s other disk");
+	ck_assert_int_eq(ssh_file_give(file, 54321, 54322, &err), geteuid() ? -1 : 0);
+	ck_assert_int_eq(ssh_file_finish(file, &err), 0);
+	server_shell(&server, "cd $DIR && test \"$(stat -c %u other)$(stat -c %u disk)\" = "
+			      "\"$(id -u)$(id -u)\"");
+	if (geteuid())
+		return;
+	free(path);
+	path = in_dir("ours");
 	ck_assert_int_eq(ssh_file_info(ssh, path, &info, &err), 0);
-	ck_assert_int_eq(info.kind, FILE_ABSENT);
+	ck_assert_uint_eq(info.uid, 54321);
+	ck_assert_uint_eq(info.gid, 54322);
+	ck_assert_uint_eq(info.mode, 0640);
 }
 END_TEST
 
@@ -112,7 +148,7 @@ START_TEST(file_is_removed_once_or_twice)
 
 	start(NULL);
 	path = in_dir("disk");
-	ck_assert_int_eq(ssh_file_create(ssh, path, 10, 0600, &err), 0);
+	ck_assert_int_eq(create(path, 10, 0600), 0);
 	ck_assert_int_eq(ssh_file_remove(ssh, path, &err), 0);
 	ck_assert_int_eq(ssh_file_info(ssh, path, &info, &err), 0);
 	ck_assert_int_eq(info.kind, FILE_ABSENT);
@@ -131,7 +167,7 @@ START_TEST(file_is_renamed)
 	start(NULL);
 	from = in_dir(".disk new");
 	to = in_dir("disk");
-	ck_assert_int_eq(ssh_file_create(ssh, from, 10, 0640, &err), 0);
+	ck_assert_int_eq(create(from, 10, 0640), 0);
 	ck_assert_int_eq(stat(from, &before), 0);
 	ck_assert_msg(ssh_file_rename(ssh, from, to, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(stat(to, &after), 0);
@@ -356,7 +392,8 @@ int main(void)
 	const TTest *const tests[] = {file_is_created_sparse,
 				      existing_file_stays_as_it_is,
 				      directory_is_missing,
-				      file_that_cannot_be_sized_is_taken_back,
+				      file_that_cannot_be_sized,
+				      file_is_given_away,
 				      file_is_removed_once_or_twice,
 				      file_is_renamed,
 				      rename_leaves_what_is_there,
