@@ -3,7 +3,7 @@
 
 #include "migrate/migration.h"
 
-/* Starts the NBD server over there on the first free port from @low to the last of --ports: *@port;
+/* Starts the NBD server over there on the first free port from @low to @high: *@port;
  * 0 with an error when none is free. */
 int start_serving(struct migration *m, int low, int high, int *port, struct err *err);
 
