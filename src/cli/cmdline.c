@@ -159,10 +159,12 @@ static int take_encrypt(struct cmdline *cmd, const char *arg, struct err *err)
 		cmd->options.encrypt = ENCRYPT_NONE;
 	else if (str_eq(arg, "psk"))
 		cmd->options.encrypt = ENCRYPT_PSK;
+	else if (str_eq(arg, "ssh"))
+		cmd->options.encrypt = ENCRYPT_SSH;
 	else if (str_starts(arg, "x509:/"))
 		cmd->options.encrypt = ENCRYPT_X509;
 	else
-		return bad(err, "--encrypt", arg, "wants psk, x509:/DIRECTORY or none");
+		return bad(err, "--encrypt", arg, "wants psk, x509:/DIRECTORY, ssh or none");
 	cmd->options.certificates = cmd->options.encrypt == ENCRYPT_X509 ? strchr(arg, '/') : NULL;
 	return 0;
 }
@@ -340,7 +342,8 @@ static const struct row rows[] = {
 	{"downtime-limit", 0, "MS", FOR_MIGRATE | FOR_PERFORM, take_downtime_limit,
 	 "how long RAM may keep the guest stopped (QEMU's downtime-limit)"},
 	{"encrypt", 0, "METHOD", FOR_MIGRATE, take_encrypt,
-	 "psk (default to another host): by a key for this move; x509:DIR: by certificates; none"},
+	 "psk (default to another host): by a key for this move; x509:DIR: by certificates; ssh: "
+	 "through SSH, with no port opened; none"},
 	{"data-address", 0, "ADDR", FOR_MIGRATE | FOR_PREPARE, take_data_address,
 	 "the destination's address for disks and RAM (default: the one SSH reached)"},
 	{"ports", 0, "LOW-HIGH", FOR_MIGRATE | FOR_PREPARE, take_ports,
@@ -451,6 +454,10 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 		ret = destination_parse(destination, &opt->dst, err);
 	if (ret < 0)
 		return -1;
+	if (opt->encrypt == ENCRYPT_SSH && !opt->dst.host)
+		return err_set(err, ERR_USAGE,
+			       "--encrypt=ssh: \"%s\" is on this host, which is not reached by SSH",
+			       destination);
 	opt->ssh.host = opt->dst.host;
 	opt->ssh.user = opt->dst.user;
 	opt->ssh.port = opt->dst.port;
@@ -467,6 +474,9 @@ static int check_together(const struct cmdline *cmd, struct err *err)
 		return err_set(err, ERR_USAGE, "--trust-backing: goes with --incremental only");
 	if (cmd->options.copy_extra && !cmd->options.clone && !cmd->help)
 		return err_set(err, ERR_USAGE, "--copy-extra: goes with --clone only");
+	if (cmd->options.encrypt == ENCRYPT_SSH && cmd->options.data_address && !cmd->help)
+		return err_set(err, ERR_USAGE,
+			       "--data-address: with --encrypt=ssh all goes to where SSH goes");
 	if (cmd->options.scope && !cmd->options.clone && !cmd->help)
 		return err_set(err, ERR_USAGE, "--scope: goes with --clone only");
 	return 0;

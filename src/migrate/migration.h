@@ -26,7 +26,7 @@
 #include "qmp/drives.h"
 #include "qmp/migration.h"
 
-#define STEPS_MAX 32
+#define STEPS_MAX 40
 
 /* One of the two QEMUs. */
 struct side {
@@ -64,7 +64,8 @@ struct listening {
 struct keys {
 	char object[64]; /* its name, in both QEMUs */
 	bool src_added, dst_added;
-	char *src_directory, *dst_directory; /* where the key is or may be; NULL: nowhere */
+	/* Where the key is or may be; for ENCRYPT_SSH, the sockets. NULL: nowhere */
+	char *src_directory, *dst_directory;
 };
 
 struct migration {
@@ -108,6 +109,7 @@ struct migration {
 	struct listening listening;
 	struct link link;
 	struct keys keys;
+	struct ssh_forward *forward;     /* --encrypt=ssh, see tunnel.h; NULL: not open */
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
 	/* What is on record; see record.h. */

@@ -51,6 +51,10 @@ int hold_was_released(struct migration *m, bool *released, struct err *err);
 STEP_FUNCTION(step_keys);
 STEP_FUNCTION(undo_keys);
 
+/* tunnel.c */
+STEP_FUNCTION(step_tunnel);
+STEP_FUNCTION(undo_tunnel);
+
 /* nbd.c */
 STEP_FUNCTION(step_serve);
 STEP_FUNCTION(undo_serve);

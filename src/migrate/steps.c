@@ -22,6 +22,7 @@
 #include "migrate/keys.h"
 #include "migrate/look.h"
 #include "migrate/step_functions.h"
+#include "migrate/tunnel.h"
 
 /* One of these two stands in every row; an empty reason does not compile. */
 #define UNDO(function) .undo = (function)
@@ -99,7 +100,7 @@ static bool with_mirrors_and_pause(const struct migration *m)
 
 static bool with_encryption(const struct migration *m)
 {
-	return keys_method(m) != ENCRYPT_NONE;
+	return keys_are_used(m);
 }
 
 static bool with_keep_source(const struct migration *m)
@@ -166,6 +167,9 @@ const struct step steps[] = {
 	STEP("keys", PHASE_PREPARE, with_encryption, step_keys, UNDO(undo_keys),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "give both QEMUs what they encrypt disks and memory with"),
+	STEP("tunnel", PHASE_PREPARE, tunnel_is_used, step_tunnel, UNDO(undo_tunnel),
+	     connect_ms, WAITS, CANCELLABLE,
+	     "open the SSH session that disks and memory go through"),
 	STEP("serve", PHASE_PREPARE, with_mirrors, step_serve, UNDO(undo_serve),
 	     answer_ms, ACTS, CANCELLABLE,
 	     "start the NBD server on the destination"),

@@ -14,6 +14,9 @@
 /* nbd-server-start on @address:@port; through TLS by object @tls (tls.h), or NULL. */
 int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err);
 
+/* The same on the Unix socket @path, which QEMU makes. */
+int qmp_nbd_start_unix(struct qmp *qmp, const char *path, struct err *err);
+
 /* nbd-server-stop: closes all exports, too. */
 struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp);
 
