@@ -190,6 +190,7 @@ static int take_ports(struct cmdline *cmd, const char *arg, struct err *err)
 		return bad(err, "--ports", arg, "wants LOW-HIGH, two or more of 1 to 65535");
 	cmd->options.port_low = (int)from;
 	cmd->options.port_high = (int)to;
+	cmd->ports = true;
 	return 0;
 }
 
@@ -477,6 +478,8 @@ static int check_together(const struct cmdline *cmd, struct err *err)
 	if (cmd->options.encrypt == ENCRYPT_SSH && cmd->options.data_address && !cmd->help)
 		return err_set(err, ERR_USAGE,
 			       "--data-address: with --encrypt=ssh all goes to where SSH goes");
+	if (cmd->options.encrypt == ENCRYPT_SSH && cmd->ports && !cmd->help)
+		return err_set(err, ERR_USAGE, "--ports: with --encrypt=ssh no port is opened");
 	if (cmd->options.scope && !cmd->options.clone && !cmd->help)
 		return err_set(err, ERR_USAGE, "--scope: goes with --clone only");
 	return 0;
