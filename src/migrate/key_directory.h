@@ -33,9 +33,14 @@ int key_directory_make_empty(struct host *host, const struct key_place *place, i
  * error. */
 int key_directory_remove(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
 
+/* The sockets in an empty one. */
+#define KEY_DIRECTORY_NBD "vmferry.nbd"
+#define KEY_DIRECTORY_RAM "vmferry.ram"
+
 /* The same as words of a POSIX shell, of the directory whose name is in $keys. */
 #define KEY_DIRECTORY_REMOVE                                                                       \
-	"for f in keys.psk dh-params.pem nbd ram " SSH_FORWARD_CONFIG " " SSH_FORWARD_KNOWN_HOSTS  \
+	"for f in keys.psk dh-params.pem " KEY_DIRECTORY_NBD " " KEY_DIRECTORY_RAM                 \
+	" " SSH_FORWARD_CONFIG " " SSH_FORWARD_KNOWN_HOSTS                                         \
 	"; do rm -f -- \"$keys/$f\"; done; rmdir -- \"$keys\""
 
 /* The user of process @pid, and of who listens on the Unix socket @path, as a command for

@@ -14,9 +14,9 @@
 #include "migrate/keys.h"
 #include "migrate/step_functions.h"
 
-/* Their names in both directories; see KEY_DIRECTORY_REMOVE. */
-#define NBD "nbd"
-#define RAM "ram"
+/* Their names in both directories. */
+#define NBD KEY_DIRECTORY_NBD
+#define RAM KEY_DIRECTORY_RAM
 
 bool tunnel_is_used(const struct migration *m)
 {
@@ -208,11 +208,10 @@ static int await_greeting(struct migration *m, int fd, int64_t timeout_ms, struc
 		return err_wrap(err, "%s", m->dst.name);
 	if (recv(fd, &byte, 1, MSG_PEEK) == 1)
 		return 0;
-	return err_set(
-		err, ERR_FAILED,
-		"%s: SSH does not get to its NBD server: %s; may the login connect to %s/" NBD
-		" there, and does sshd_config say AllowStreamLocalForwarding yes?",
-		m->dst.name, ssh_forward_words(m->forward), m->keys.dst_directory);
+	return err_set(err, ERR_FAILED,
+		       "%s: SSH does not get to its NBD server; may the login connect to %s/" NBD
+		       " there, and does sshd_config say AllowStreamLocalForwarding yes?",
+		       m->dst.name, m->keys.dst_directory);
 }
 
 int tunnel_connect_nbd(struct migration *m, int64_t timeout_ms, struct err *err)

@@ -14,9 +14,10 @@ struct ssh_forwarded {
 	const char *here, *there;
 };
 
-/* What ssh_forward_start() puts into its directory, besides the sockets. */
-#define SSH_FORWARD_CONFIG "ssh_config"
-#define SSH_FORWARD_KNOWN_HOSTS "known_hosts"
+/* What ssh_forward_start() puts into its directory, besides the sockets. The names are nobody
+ * else's: what is removed by them is ours. */
+#define SSH_FORWARD_CONFIG "vmferry.ssh_config"
+#define SSH_FORWARD_KNOWN_HOSTS "vmferry.known_hosts"
 
 /* Starts ssh(1), to the host that @ssh has reached, as that session's login, and returns when all
  * of @sockets listen here. @directory, of this host, is empty and ours alone. @target is the one
