@@ -28,9 +28,8 @@ int key_directory_make(struct host *host, const struct key_place *place, const v
 int key_directory_make_empty(struct host *host, const struct key_place *place, int64_t timeout_ms,
 			     struct err *err);
 
-/* Removes it, with the files that key_directory_make(), or who was given an empty one
- * (tunnel.c), may have made. One that is not there is no
- * error. */
+/* Removes it, with the files that key_directory_make(), or who was given an empty one (tunnel.c),
+ * may have made. One that is not there is no error. */
 int key_directory_remove(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
 
 /* The sockets in an empty one. */

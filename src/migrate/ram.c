@@ -46,7 +46,7 @@ int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
 
 	m->incoming = true;
 	if (tunnel_is_used(m))
-		return tunnel_listen(m, timeout_ms, err);
+		return tunnel_listen(m, timeout_ms, err) < 0 ? not_listening(m, err) : 0;
 	if (m->resumed && m->listening.ram_port)
 		return 0;
 	if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, low, high, err) < 0)

@@ -14,6 +14,7 @@ from rig import Disk, Guest
 from test_clone import SOCKETS, CloneTest
 from test_faults import DONE, FAILED, REFUSED, at_every_step
 from test_recover import RecoverTest
+from test_ssh import Terminal
 
 WRITING = {"rate": 300, "sectors": 127}
 SSH = 22
@@ -30,6 +31,11 @@ class SshDataTest(RecoverTest):
         words = super().arguments(command, move, *options)
         words[-1] = words[-1].replace("root@", f"{self.login}@")
         return [*words[:1], "--encrypt=ssh", *words[1:]]
+
+    def configure(self, *lines):
+        """Puts these lines before all others of hosta's ssh_config."""
+        path = pathlib.Path(self.a.outside(self.a.ssh_config))
+        path.write_text("\n".join([*lines, path.read_text()]))
 
     def carriers(self):
         """Processes of hosta that carry the data."""
@@ -107,17 +113,30 @@ class Through(SshDataTest):
 
     def test_by_a_jump(self):
         """The address that it gets to need not be known."""
-        config = pathlib.Path(self.a.outside(self.a.ssh_config))
-        config.write_text("Host hostb\n  ProxyJump hostb4\n" + config.read_text())
+        self.configure("Host hostb", "ProxyJump hostb4")
         self.moved()
 
     def test_ssh_config_cannot_lead_elsewhere(self):
         """No forwarding, command or other host of the user's own is in its way."""
-        config = pathlib.Path(self.a.outside(self.a.ssh_config))
-        config.write_text("Host hostb\n  LocalForward 22 localhost:22\n  RequestTTY force\n"
-                          "  ControlMaster auto\n  ControlPath /run/control\n"
-                          "  ForwardAgent yes\n  Compression yes\n" + config.read_text())
+        self.configure("Host hostb", "LocalForward 22 localhost:22", "RequestTTY force",
+                       "ControlMaster auto", "ControlPath /run/control", "ForwardAgent yes",
+                       "Compression yes")
         self.moved()
+
+    def test_a_key_that_is_asked_for(self):
+        """Once: what carries the data gets it from the agent that has it then."""
+        path, secret = f"{hosts.ETC}/id_locked", "correct horse"
+        self.a.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", secret, "-f", path])
+        public = pathlib.Path(self.a.outside(f"{path}.pub")).read_text()
+        pathlib.Path(self.b.outside(f"{hosts.ETC}/authorized_keys")).write_text(public)
+        self.configure("Host hostb", f"IdentityFile {path}", "BatchMode no")
+        move = self.prepare(Guest(**WRITING))
+        terminal = Terminal(self, *self.arguments("migrate", move))
+        terminal.wait_for("passphrase of")
+        terminal.type(secret + "\n")
+        self.assertEqual(terminal.end(), DONE, terminal.shown)
+        self.assertEqual(terminal.shown.count("passphrase of"), 1)
+        move.check_moved()
 
     def test_the_carrier_takes_no_other_host(self):
         """None but the one that the first connection was to, known to the user or not."""
@@ -242,19 +261,27 @@ class EveryStep(SshDataTest):
 
     @at_every_step
     def test_the_carrier_is_killed(self, move, step):
-        """Only that; from the moment on that all is over there nobody needs it."""
+        """Only that."""
         process = self.halted(move, step)
         carriers = self.carriers()
         for pid in carriers:
             os.kill(pid, signal.SIGKILL)
         hosts.wait_until(lambda: not self.carriers(), "it is gone")
-        done = not carriers or step in ("run", "free")
-        said = self.goes_on(process, DONE if done else FAILED)
-        if done:
-            move.check_moved()
-        else:
+        said = self.goes_on(process, FAILED if carriers else DONE)
+        if carriers:
             self.assertIn("hostb", said)
             move.check_stayed(may_complain=True)
+        else:
+            move.check_moved()
+
+    def test_the_carrier_is_killed_when_all_is_over_there(self):
+        move = self.prepare(Guest(**WRITING))
+        process = self.halted(move, "run")
+        (pid,) = self.carriers()
+        os.kill(pid, signal.SIGKILL)
+        hosts.wait_until(lambda: not self.carriers(), "it is gone")
+        self.goes_on(process, DONE)
+        move.check_moved()
 
 
 class WhileItCopies(SshDataTest):
@@ -270,6 +297,18 @@ class WhileItCopies(SshDataTest):
         self.assertEqual(process.returncode, FAILED, said)
         self.assertIn("hostb", said)
         move.check_stayed()
+
+    def test_only_the_monitor_s_connection_is_cut(self):
+        """It comes back, and what carries the data was not disturbed."""
+        move = self.prepare(Guest(**WRITING))
+        process = self.halted(move, "copy")
+        carries = {parent_of(pid) for pid, line in self.b.processes().items() if line == "cat"}
+        for pid in self.ssh_sessions():
+            if pid not in carries:
+                os.kill(pid, signal.SIGKILL)
+        hosts.wait_until(lambda: set(self.ssh_sessions()) == carries, "the others end")
+        self.assertIn("the connection to hostb is back", self.goes_on(process, DONE))
+        move.check_moved()
 
     def test_the_network_goes_silent(self):
         move = self.prepare(Guest(**WRITING))
@@ -330,6 +369,11 @@ class Killed(SshDataTest):
         self.recover(move)
         self.assertEqual(self.directories(), [[], []])
         move.check_stayed(may_complain=True)
+
+
+def parent_of(pid):
+    """proc(5)."""
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 del CloneTest, RecoverTest
