@@ -5,7 +5,7 @@ _vmferry_options() {
 	migrate | check)
 		echo '--disk --map --start --clone --copy-extra --scope --mirror
 			--incremental --trust-backing --fast --bandwidth --downtime-limit
-			--encrypt --data-address --ports --reconnect --keep-source --timeout --identity
+			--encrypt --data-address --ports --reconnect --retries --keep-source --timeout --identity
 			--ssh-config --known-hosts --sudo --batch --json --quiet --verbose --help'
 		;;
 	begin)

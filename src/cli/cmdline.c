@@ -236,6 +236,16 @@ static int take_reconnect(struct cmdline *cmd, const char *arg, struct err *err)
 	return 0;
 }
 
+static int take_retries(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	long retries;
+
+	if (!parse_number(arg, 0, 1000, &retries))
+		return bad(err, "--retries", arg, "wants a number, 0 to 1000");
+	cmd->options.retries = (int)retries;
+	return 0;
+}
+
 static int take_identity(struct cmdline *cmd, const char *arg, struct err *err)
 {
 	(void)err;
@@ -351,6 +361,8 @@ static const struct row rows[] = {
 	 "ports of the destination for disks and RAM (default: 49152-49215)"},
 	{"reconnect", 0, "SECONDS", FOR_MIGRATE | FOR_PERFORM | FOR_RECOVER, take_reconnect,
 	 "how long a lost connection is waited for while disks are copied (default: 60; 0: not)"},
+	{"retries", 0, "N", FOR_MIGRATE, take_retries,
+	 "how often a QEMU over there that dies while RAM is sent is started again (default: 0)"},
 	{"keep-source", 0, NULL, FOR_MIGRATE | FOR_CONFIRM, take_keep_source,
 	 "leave the source's QEMU, stopped"},
 	{"all", 0, NULL, FOR_RECOVER, take_all, "recover every guest"},
@@ -467,19 +479,44 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 	return 0;
 }
 
+static int check_retries(const struct options *opt, struct err *err)
+{
+	if (opt->retries && !opt->start && !opt->clone)
+		return err_set(err, ERR_USAGE,
+			       "--retries: goes with --start or --clone only, by which the QEMU "
+			       "over there is started again");
+	if (opt->retries && opt->timeouts.reconnect_ms < 0)
+		return err_set(err, ERR_USAGE, "--retries and --reconnect 0 exclude one another");
+	return 0;
+}
+
+/* What has no part in a move whose data goes through SSH. */
+static int check_ssh_data(const struct cmdline *cmd, struct err *err)
+{
+	const struct options *opt = &cmd->options;
+
+	if (opt->encrypt != ENCRYPT_SSH)
+		return 0;
+	if (opt->data_address)
+		return err_set(err, ERR_USAGE,
+			       "--data-address: with --encrypt=ssh all goes to where SSH goes");
+	if (cmd->ports)
+		return err_set(err, ERR_USAGE, "--ports: with --encrypt=ssh no port is opened");
+	if (opt->retries)
+		return err_set(err, ERR_USAGE, "--retries and --encrypt=ssh exclude one another");
+	return 0;
+}
+
 /* In prepare the cookie says whether it is incremental. */
 static int check_together(const struct cmdline *cmd, struct err *err)
 {
+	if (!cmd->help && (check_retries(&cmd->options, err) < 0 || check_ssh_data(cmd, err) < 0))
+		return -1;
 	if (cmd->options.trust_backing && !cmd->options.incremental && !cmd->help &&
 	    cmd->command->bit != FOR_PREPARE)
 		return err_set(err, ERR_USAGE, "--trust-backing: goes with --incremental only");
 	if (cmd->options.copy_extra && !cmd->options.clone && !cmd->help)
 		return err_set(err, ERR_USAGE, "--copy-extra: goes with --clone only");
-	if (cmd->options.encrypt == ENCRYPT_SSH && cmd->options.data_address && !cmd->help)
-		return err_set(err, ERR_USAGE,
-			       "--data-address: with --encrypt=ssh all goes to where SSH goes");
-	if (cmd->options.encrypt == ENCRYPT_SSH && cmd->ports && !cmd->help)
-		return err_set(err, ERR_USAGE, "--ports: with --encrypt=ssh no port is opened");
 	if (cmd->options.scope && !cmd->options.clone && !cmd->help)
 		return err_set(err, ERR_USAGE, "--scope: goes with --clone only");
 	return 0;

@@ -94,6 +94,8 @@ struct record {
 	bool switched;               /* `cont` may have been sent to the destination */
 	uint32_t capabilities;       /* a bit each: what was switched on in the QEMUs */
 	bool reconnects;             /* the source's QEMU makes lost connections of disks anew */
+	uint32_t retried;            /* how often the destination's QEMU was started again: the
+				      * mirrors are there since before */
 	bool parameters;             /* those of the source were changed; before that they were: */
 	uint64_t max_bandwidth;      /* bytes/s */
 	uint64_t src_downtime_limit; /* ms */

@@ -46,6 +46,7 @@ struct disk {
 
 	/* What the source's QEMU told by events. */
 	bool ready;      /* in steady state */
+	bool stopped;    /* by an error over there (--retries) */
 	bool ended;      /* BLOCK_JOB_COMPLETED or _CANCELLED */
 	bool concluded;  /* waits for job-dismiss */
 	char error[512]; /* of a mirror that ended badly */

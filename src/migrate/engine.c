@@ -5,6 +5,7 @@
 #include "migrate/migration.h"
 #include "migrate/record.h"
 #include "migrate/reopen.h"
+#include "migrate/retry.h"
 #include "migrate/step_functions.h"
 #include "migrate/steps.h"
 
@@ -198,14 +199,22 @@ static int failed(struct migration *m, const struct step *step, struct err *err)
 	return -1;
 }
 
+static bool is_due(const struct migration *m, const struct step *step)
+{
+	return step_applies(step, m) && (!m->retrying || step->again);
+}
+
 static int run_from(struct migration *m, size_t row, enum phase first, enum phase last,
 		    struct err *err)
 {
 	for (size_t i = row; i < steps_count; i++) {
-		if (steps[i].phase < first || steps[i].phase > last || !step_applies(&steps[i], m))
+		if (steps[i].phase < first || steps[i].phase > last || !is_due(m, &steps[i]))
 			continue;
-		if (run_step(m, &steps[i], err) < 0)
+		if (run_step(m, &steps[i], err) == 0)
+			continue;
+		if (retry_after(m, &steps[i], err) < 0)
 			return failed(m, &steps[i], err);
+		i = retry_row() - 1;
 	}
 	return 0;
 }

@@ -342,6 +342,7 @@ int guard_run(struct guard *g, const char *cwd, const char *const *environment,
 	_cleanup_buf_ struct buf order = {0};
 	_autofree_ char *directory = str_shell_quote(cwd);
 
+	g->started = g->ended = false;
 	buf_printf(&order, "run\n");
 	buf_printf(&order, "sh -c 'cd \"$1\" && shift && exec \"$@\"' sh %s env ", directory);
 	add_words(&order, environment);
@@ -355,6 +356,11 @@ int guard_run(struct guard *g, const char *cwd, const char *const *environment,
 bool guard_program_ended(const struct guard *g)
 {
 	return g->ended || !g->stream;
+}
+
+bool guard_is_there(const struct guard *g)
+{
+	return g->stream;
 }
 
 const char *guard_last_words(const struct guard *g)

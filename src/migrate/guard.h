@@ -43,6 +43,9 @@ int guard_run(struct guard *guard, const char *cwd, const char *const *environme
 bool guard_program_ended(const struct guard *guard);
 const char *guard_last_words(const struct guard *guard);
 
+/* Whether the connection to it stands. */
+bool guard_is_there(const struct guard *guard);
+
 /* Lets the program and the files live, whatever becomes of us; returns when the guard has said
  * so. What the program writes is not heard any more. guard_undo() can still be told. */
 int guard_release(struct guard *guard, int64_t timeout_ms, struct err *err);

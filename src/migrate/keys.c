@@ -214,14 +214,22 @@ static int add_object(struct migration *m, struct side *side, const char *direct
 		side->name);
 }
 
-static int add_objects(struct migration *m, struct err *err)
+static int add_to_source(struct migration *m, struct err *err)
 {
 	bool certificates = keys_method(m) == ENCRYPT_X509;
-	const char *src = certificates ? m->opt->certificates : m->keys.src_directory;
-	const char *dst = certificates ? m->opt->certificates : m->keys.dst_directory;
 
-	m->keys.src_added = m->keys.dst_added = true;
-	if (add_object(m, &m->src, src, err) < 0 || add_object(m, &m->dst, dst, err) < 0)
+	m->keys.src_added = true;
+	return add_object(m, &m->src, certificates ? m->opt->certificates : m->keys.src_directory,
+			  err);
+}
+
+static int add_to_destination(struct migration *m, struct err *err)
+{
+	bool certificates = keys_method(m) == ENCRYPT_X509;
+
+	m->keys.dst_added = true;
+	if (add_object(m, &m->dst, certificates ? m->opt->certificates : m->keys.dst_directory,
+		       err) < 0)
 		return -1;
 	return qmp_tls_for_ram(m->dst.qmp, keys_object(m), err);
 }
@@ -237,11 +245,15 @@ static int remove_directory(struct host *host, char **path, int64_t timeout_ms, 
 	return 0;
 }
 
+/* A QEMU that was started again gets what the one before had: the source's has the key in memory.
+ */
 int step_keys(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	if (m->retried)
+		return add_to_destination(m, err);
 	if (keys_method(m) == ENCRYPT_PSK && make_key(m, timeout_ms, err) < 0)
 		return -1;
-	if (add_objects(m, err) < 0)
+	if (add_to_source(m, err) < 0 || add_to_destination(m, err) < 0)
 		return -1;
 	return remove_directory(m->here, &m->keys.src_directory, timeout_ms, err);
 }

@@ -150,7 +150,7 @@ bool link_can_be_seen(struct migration *m)
 
 void link_expect(struct migration *m)
 {
-	m->link.expecting = m->link.returns || source_connects(m);
+	m->link.expecting = m->link.made_by_qemu;
 	begin_to_keep_answers_coming(m);
 }
 
@@ -221,10 +221,8 @@ static void look(void *arg)
 
 void link_watch(struct migration *m)
 {
-	bool theirs = m->link.returns || source_connects(m);
-
 	m->link.expecting = false;
-	if (theirs && !all_found(m))
+	if (m->link.made_by_qemu && !all_found(m))
 		find(m);
 	if (!m->link.returns || m->link.look)
 		return;
@@ -298,6 +296,8 @@ void link_hang_up(struct migration *m)
 {
 	if (m->src.qmp && qmp_can(&m->src.caps, QMP_YANK))
 		yank(m);
+	if (m->may_retry) /* it may have made others since */
+		find(m);
 	link_end(m);
 }
 

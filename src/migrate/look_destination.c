@@ -254,7 +254,8 @@ int look_at_destination(struct migration *m, struct err *err)
 	struct err local;
 
 	if (look_at_qemu(m, &local) == 0) {
-		migration_tell_method(m);
+		if (!m->retried)
+			migration_tell_method(m);
 		return look_at_backing(m, err);
 	}
 	problems_add(&m->problems, "%s%s", local.text,

@@ -45,7 +45,8 @@ struct side {
 
 /* The connections of the disks; see link.h. */
 struct link {
-	bool returns;                /* QEMU makes a lost one anew */
+	bool returns;                /* QEMU makes a lost one anew, and waits for it */
+	bool made_by_qemu;           /* and not by us */
 	bool expecting;              /* they are being opened */
 	struct loop_timer *quickack; /* while the mirrors run to an old NBD server, else NULL */
 	struct loop_timer *look;     /* while they are watched, else NULL */
@@ -130,6 +131,9 @@ struct migration {
 	bool migrating;       /* `migrate` was sent */
 	int ram_fd;           /* our copy of RAM's connection that the source has, or -1 */
 	bool detaching;       /* the mirrors are being ended by us */
+	bool may_retry;       /* --retries: see retry.h */
+	int retried;          /* so often */
+	bool retrying;        /* from the death of the destination's QEMU until the mirrors go on */
 	bool started_dst;     /* its QEMU was started by us, or by --start */
 	bool src_postmigrate; /* the guest, paused before, is back, but QEMU has no way to "paused"
 			       */

@@ -91,6 +91,7 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.speed = WAITING_SPEED,
 		.buf_size = buffer_size(m),
 		.top = m->incremental,
+		.waits = m->may_retry,
 	};
 
 	target_of(m, disk, &mirror.target);

@@ -9,6 +9,7 @@
 #include "migrate/link.h"
 #include "migrate/nbd.h"
 #include "migrate/nbd_probe.h"
+#include "migrate/retry.h"
 #include "migrate/step_functions.h"
 #include "migrate/tunnel.h"
 
@@ -29,9 +30,13 @@ static int no_port(struct migration *m, struct err *err)
 
 int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	/* Started again, it is looked for where it was. */
+	int low = m->retried ? m->listening.nbd_port : m->opt->port_low;
+	int high = m->retried ? low : m->opt->port_high;
+
 	if (tunnel_is_used(m))
 		return tunnel_serve(m, timeout_ms, err);
-	for (int port = m->opt->port_low; port <= m->opt->port_high; port++) {
+	for (int port = low; port <= high; port++) {
 		m->nbd_started = true; /* also when its answer is lost */
 		if (qmp_nbd_start(m->dst.qmp, m->listening.address, port, keys_object(m), err) ==
 		    0) {
@@ -228,7 +233,9 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 	choose_who_connects(m);
 	if ((m->link.returns || source_connects(m)) && see_port(m, timeout_ms, err) < 0)
 		return -1;
+	m->link.made_by_qemu = m->link.returns || source_connects(m);
 	m->record.reconnects = m->link.returns;
+	retry_choose(m);
 	link_expect(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (add_target(m, &m->disks.list[i], timeout_ms, err) < 0)
@@ -263,9 +270,10 @@ static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 	if (in_use)
 		return 0;
 	target_of(m, disk, &target);
-	target.nbd_node = target.fd_name = disk->plug;
+	target.nbd_node = disk->plug;
+	target.fd_name = m->may_retry ? NULL : disk->plug;
 	target.reconnect_s = 0;
-	if (connect_disk(m, disk, disk->plug, timeout_ms, err) < 0)
+	if (!m->may_retry && connect_disk(m, disk, disk->plug, timeout_ms, err) < 0)
 		return -1;
 	disk->has_plug = true; /* also when its answer is lost */
 	if (qmp_target_replug(m->src.qmp, disk->target, &target, err) == 0)
@@ -296,7 +304,8 @@ static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 
 /* While RAM is sent, and the more so while the guest stands still for it, nothing may wait for a
  * lost connection to come back: QEMU would, with the guest stopped and its monitor silent; see
- * qmp_target. A copy of hours is behind us; so from here on what is lost is lost. */
+ * qmp_target. A copy of hours is behind us; so from here on what is lost is lost - or, with
+ * --retries, it stops the mirrors, and QEMU itself makes it anew when they go on. */
 int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (!m->record.reconnects)
@@ -305,6 +314,7 @@ int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
 		return -1;
 	link_close(m);
 	m->link.returns = false;
+	m->link.made_by_qemu = m->may_retry;
 	link_expect(m);
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (replug(m, &m->disks.list[i], timeout_ms, err) < 0)
@@ -312,6 +322,8 @@ int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
 	if (m->resumed)
 		link_adopt(m);
 	m->link.returns = m->record.reconnects = false;
+	if (m->may_retry)
+		link_watch(m);
 	return 0;
 }
 

@@ -54,6 +54,7 @@ struct options {
 	const char *data_address;   /* NULL: the address SSH reached */
 	int port_low, port_high;
 	bool keep_source;
+	int retries; /* how often a QEMU that dies while RAM is sent is started again over there */
 	struct timeouts timeouts;
 	const char *journal_directory; /* see journal.h; NULL: nothing is put on record */
 	const char *halt_before;       /* for tests: SIGSTOP ourselves before this step, or NULL */

@@ -79,6 +79,19 @@ int reach_destination(struct migration *m, struct err *err)
 	return 0;
 }
 
+int destination_was_rebooted(struct migration *m, bool *rebooted, struct err *err)
+{
+	struct file_id id;
+
+	*rebooted = false;
+	if (!m->record.dst_boot)
+		return 0;
+	if (host_file_id(m->host, "/", &id, m->opt->timeouts.answer_ms, err) < 0)
+		return -1;
+	*rebooted = !str_eq(id.boot_id, m->record.dst_boot);
+	return 0;
+}
+
 void drop_destination(struct migration *m)
 {
 	qmp_close(m->dst.qmp);

@@ -329,27 +329,30 @@ int undo_stop(struct migration *m, int64_t timeout_ms, struct err *err)
 	return take_guest_back(m, timeout_ms, err);
 }
 
-int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
+int ram_take_back(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	int ret;
+	int ret = m->migrating ? cancel_and_take_back(m, timeout_ms, err) : 0;
 
-	if (m->undone_for == ERR_TIMEOUT)
+	if (ret < 0 && err->kind == ERR_TIMEOUT) {
 		hang_up(m);
-	if (m->migrating) {
-		end_mirrors(m, timeout_ms);
 		ret = cancel_and_take_back(m, timeout_ms, err);
-		if (ret < 0 && err->kind == ERR_TIMEOUT) {
-			hang_up(m);
-			ret = cancel_and_take_back(m, timeout_ms, err);
-		}
-		if (ret < 0)
-			return -1;
 	}
+	if (ret < 0)
+		return -1;
 	qmp_drop_fd(m->src.qmp, RAM_FD_NAME);
 	disconnect_ram(m);
 	m->migrating = false;
 	qmp_set_answer_timeout(m->dst.qmp, m->opt->timeouts.answer_ms);
 	return 0;
+}
+
+int undo_ram(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (m->undone_for == ERR_TIMEOUT)
+		hang_up(m);
+	if (m->migrating)
+		end_mirrors(m, timeout_ms);
+	return ram_take_back(m, timeout_ms, err);
 }
 
 /* By hand the destination is not seen from here; the source says "completed" only after it has

@@ -156,6 +156,7 @@ static void refresh(struct migration *m)
 	r->migrating = m->migrating;
 	r->switched = m->switched;
 	r->capabilities = m->capabilities_set;
+	r->retried = (uint32_t)m->retried;
 	r->parameters = m->parameters_set;
 	r->max_bandwidth = m->src_parameters.max_bandwidth;
 	r->src_downtime_limit = m->src_parameters.downtime_limit_ms;
@@ -337,6 +338,13 @@ size_t record_row(const struct record *record)
 	return steps_count;
 }
 
+size_t record_furthest_row(const struct record *record)
+{
+	size_t row = record_row(record), again = step_row("rejoin");
+
+	return record->retried && row < again ? again : row;
+}
+
 #define TAKE(field, value)                                                                         \
 	do {                                                                                       \
 		if (!(field))                                                                      \
@@ -409,7 +417,7 @@ static void take_disk(struct migration *m, const struct record_disk *from, size_
 void record_take(struct migration *m, struct journal *journal, struct record *record)
 {
 	const struct record *r = &m->record;
-	size_t row = record_row(record);
+	size_t row = record_row(record), furthest = record_furthest_row(record);
 
 	m->resumed = true;
 	m->journal = journal;
@@ -424,6 +432,7 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 		(r->start && row >= step_row("start")) || (r->clone && row >= step_row("clone"));
 	m->incoming = r->incoming || row >= step_row("listen");
 	m->migrating = r->migrating;
+	m->retried = (int)r->retried;
 	m->switched = m->may_have_run = r->switched;
 	m->capabilities_set = r->capabilities;
 	m->parameters_set = r->parameters;
@@ -433,7 +442,8 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 		 r->src_tls_name ? r->src_tls_name : "");
 	m->keys.src_directory = str_dup(r->src_keys);
 	m->keys.dst_directory = str_dup(r->dst_keys);
-	m->keys.src_added = m->keys.dst_added = keys_are_used(m) && row >= step_row("keys");
+	m->keys.src_added = keys_are_used(m) && furthest >= step_row("keys");
+	m->keys.dst_added = keys_are_used(m) && row >= step_row("keys");
 	m->nbd_started = row >= step_row("serve") && !r->in_stream;
 	m->listening = (struct listening){
 		.address = r->address,
@@ -441,6 +451,6 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 		.ram_port = (int)r->ram_port,
 	};
 	for (size_t i = 0; i < r->disks_count; i++)
-		take_disk(m, &r->disks[i], row);
+		take_disk(m, &r->disks[i], furthest);
 	take_extras(m);
 }

@@ -49,4 +49,8 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 /* The row that the record tells of. steps_count when there is none. */
 size_t record_row(const struct record *record);
 
+/* The one that its migration has come to at most: with the destination's QEMU started again
+ * (--retries), what was done in the source's is there whatever the row. */
+size_t record_furthest_row(const struct record *record);
+
 #endif

@@ -144,7 +144,8 @@ static struct plan plan_switched(struct migration *m, const struct found *found)
 static bool mirrors_are_well(const struct migration *m)
 {
 	for (size_t i = 0; !m->in_stream && i < m->disks.count; i++)
-		if (!m->disks.list[i].has_job || m->disks.list[i].error[0])
+		if (!m->disks.list[i].has_job || m->disks.list[i].error[0] ||
+		    m->disks.list[i].stopped)
 			return false;
 	return true;
 }
@@ -251,7 +252,7 @@ static void await_taken_in(struct migration *m, struct found *found)
 /* What an earlier process has begun: on a side that is gone there is nothing to take back. */
 static void mark_begun(struct migration *m, const struct found *found)
 {
-	size_t row = record_row(&m->record);
+	size_t row = record_furthest_row(&m->record);
 
 	for (size_t i = 0; i <= row && i < steps_count; i++)
 		m->begun[i] = (found->src == SEEN_THERE && step_applies(&steps[i], m)) ||

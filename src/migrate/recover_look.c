@@ -114,6 +114,7 @@ static int see_mirror(struct migration *m, struct disk *disk, struct err *err)
 	disk->has_job = job.found;
 	disk->ready = job.found && job.ready;
 	disk->ended = disk->concluded = job.found && job.concluded;
+	disk->stopped = job.stopped;
 	snprintf(disk->error, sizeof(disk->error), "%s", job.error);
 	return 0;
 }
@@ -175,17 +176,9 @@ static void look_at_src(struct migration *m, struct found *found)
 
 /* --- the destination --- */
 
-static bool dst_was_rebooted(struct migration *m)
-{
-	struct file_id id;
-
-	return m->record.dst_boot &&
-	       host_file_id(m->host, "/", &id, m->opt->timeouts.answer_ms, NULL) == 0 &&
-	       !str_eq(id.boot_id, m->record.dst_boot);
-}
-
 static enum seen open_dst(struct migration *m, struct found *found)
 {
+	bool rebooted;
 	struct err err;
 
 	if (!m->opt->dst.host)
@@ -196,7 +189,7 @@ static enum seen open_dst(struct migration *m, struct found *found)
 		words(&found->dst_words, err.text);
 		return SEEN_UNKNOWN;
 	}
-	if (dst_was_rebooted(m)) {
+	if (destination_was_rebooted(m, &rebooted, &err) == 0 && rebooted) {
 		found->dst_words =
 			str_printf("%s: its QEMU has ended: that host was rebooted", m->dst.name);
 		return SEEN_GONE;

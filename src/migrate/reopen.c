@@ -8,7 +8,7 @@
 static bool copies(const struct migration *m)
 {
 	return m->disks.count && m->disks.list[0].has_job && !m->incoming && !m->migrating &&
-	       !m->undone_for;
+	       !m->retrying && !m->undone_for;
 }
 
 /* The guard of --clone ends its QEMU when the connection ends. A monitor of this host is not
@@ -27,13 +27,11 @@ static int no_longer(struct migration *m, const char *what, struct err *err)
 
 static int check_host(struct migration *m, struct err *err)
 {
-	struct file_id id;
+	bool rebooted;
 
-	if (!m->record.dst_boot)
-		return 0;
-	if (host_file_id(m->host, "/", &id, m->opt->timeouts.answer_ms, err) < 0)
+	if (destination_was_rebooted(m, &rebooted, err) < 0)
 		return -1;
-	return str_eq(id.boot_id, m->record.dst_boot) ? 0 : no_longer(m, "was rebooted", err);
+	return rebooted ? no_longer(m, "was rebooted", err) : 0;
 }
 
 static int check_qemu(struct migration *m, struct err *err)

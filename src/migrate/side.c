@@ -62,6 +62,14 @@ static void on_job_end(struct side *side, const struct qmp_event *event)
 		snprintf(disk->error, sizeof(disk->error), "somebody ended its job");
 }
 
+static void on_job_error(struct side *side, const struct qmp_event *event)
+{
+	struct disk *disk = disks_of_job(&side->m->disks, event->job);
+
+	if (disk && str_eq(event->action, "stop"))
+		disk->stopped = true;
+}
+
 static void on_job_status(struct side *side, const struct qmp_event *event)
 {
 	struct disk *disk = disks_of_job(&side->m->disks, event->job);
@@ -79,7 +87,7 @@ static void on_event(void *arg, const struct qmp_event *event)
 		{"MIGRATION", on_migration_event},    {"STOP", on_stop_event},
 		{"RESUME", on_resume_event},          {"BLOCK_JOB_READY", on_job_ready},
 		{"BLOCK_JOB_COMPLETED", on_job_end},  {"BLOCK_JOB_CANCELLED", on_job_end},
-		{"JOB_STATUS_CHANGE", on_job_status},
+		{"JOB_STATUS_CHANGE", on_job_status}, {"BLOCK_JOB_ERROR", on_job_error},
 	};
 
 	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++)
@@ -141,6 +149,13 @@ static bool has_failed(struct migration *m, struct err *err)
 		if (disk->ended && disk->error[0]) {
 			err_set(err, ERR_FAILED, "disk %s: its mirror to %s failed: %s", disk->name,
 				m->dst.name, disk->error);
+			return true;
+		}
+		if (disk->stopped && !m->retrying) {
+			err_set(err, ERR_FAILED,
+				"disk %s: its mirror to %s was stopped by an error over there, or "
+				"of the connection",
+				disk->name, m->dst.name);
 			return true;
 		}
 	}

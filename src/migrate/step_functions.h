@@ -72,6 +72,9 @@ STEP_FUNCTION(step_copy);
 STEP_FUNCTION(step_sync);
 STEP_FUNCTION(step_detach);
 
+/* retry.c */
+STEP_FUNCTION(step_rejoin);
+
 /* ram.c */
 STEP_FUNCTION(step_listen);
 STEP_FUNCTION(step_stop);
@@ -79,6 +82,9 @@ STEP_FUNCTION(undo_stop);
 STEP_FUNCTION(step_ram);
 STEP_FUNCTION(undo_ram);
 STEP_FUNCTION(step_switchover);
+
+/* ram.c: ends the migration if it has not ended, with the guest on the source again. */
+STEP_FUNCTION(ram_take_back);
 
 /* finish.c */
 STEP_FUNCTION(step_free);
@@ -108,6 +114,9 @@ int reach_destination(struct migration *m, struct err *err);
 
 /* Closes the connection, so that the next one to reach it makes a new one. */
 void drop_destination(struct migration *m);
+
+/* presence.c: *@rebooted: its host was, since the move began (boot_id of proc(5)). */
+int destination_was_rebooted(struct migration *m, bool *rebooted, struct err *err);
 
 /* Lets @act take something back on the destination's QEMU; nothing to do when that QEMU is
  * gone, or goes meanwhile: one whose incoming migration fails ends by itself. */

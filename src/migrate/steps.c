@@ -31,11 +31,12 @@
 #define DEADLINE(field) offsetof(struct timeouts, field)
 
 #define STEP(row_name, row_phase, row_applies, row_run, row_undo, row_deadline, row_waits,         \
-	     row_cancel, words)                                                                    \
+	     row_cancel, row_again, words)                                                         \
 	{                                                                                          \
 		.name = (row_name), .phase = (row_phase), .applies = (row_applies),                \
 		.run = (row_run), row_undo, .deadline = DEADLINE(row_deadline),                    \
-		.waits = (row_waits), .cancellable = (row_cancel), .meaning = (words),             \
+		.waits = (row_waits), .cancellable = (row_cancel), .again = (row_again),           \
+		.meaning = (words),                                                                \
 	}
 
 static bool with_start(const struct migration *m)
@@ -88,6 +89,11 @@ static bool with_links_that_return(const struct migration *m)
 	return wanted && with_mirrors(m) && qmp_can(&m->src.caps, QMP_REOPEN);
 }
 
+static bool with_retry(const struct migration *m)
+{
+	return m->retrying;
+}
+
 static bool with_later_sync(const struct migration *m)
 {
 	return with_mirrors(m) && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
@@ -136,112 +142,117 @@ static bool by_hand_with_mirrors(const struct migration *m)
 #define ACTS false
 #define CANCELLABLE true
 #define FINAL false
+#define AGAIN true
+#define ONCE false
 
 /* clang-format off */
 const struct step steps[] = {
 	STEP("look", PHASE_BEGIN, ALWAYS, step_look, NO_UNDO("nothing is changed"),
-	     connect_ms, WAITS, CANCELLABLE,
+	     connect_ms, WAITS, CANCELLABLE, ONCE,
 	     "look at both sides, choose the disks, object"),
 
 	STEP("guard", PHASE_PREPARE, with_clone, step_guard, UNDO(undo_guard),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "have a shell over there that takes all back if we die"),
 	STEP("create", PHASE_PREPARE, with_files_to_create, step_create, UNDO(undo_create),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "create the files that the destination lacks"),
 	STEP("extra", PHASE_PREPARE, with_extras, step_extra, UNDO(undo_create),
-	     answer_ms, WAITS, CANCELLABLE,
+	     answer_ms, WAITS, CANCELLABLE, ONCE,
 	     "copy what does not move and is not over there (--copy-extra)"),
 	STEP("start", PHASE_PREPARE, with_start, step_start, UNDO(undo_start),
-	     start_ms, WAITS, CANCELLABLE,
+	     start_ms, WAITS, CANCELLABLE, AGAIN,
 	     "start the waiting QEMU over there (--start)"),
 	STEP("clone", PHASE_PREPARE, with_clone, step_clone, UNDO(undo_start),
-	     start_ms, WAITS, CANCELLABLE,
+	     start_ms, WAITS, CANCELLABLE, AGAIN,
 	     "start a waiting QEMU over there, like the source's (--clone)"),
 	STEP("accept", PHASE_PREPARE, starts_destination, step_accept, NO_UNDO("nothing is changed"),
-	     answer_ms, WAITS, CANCELLABLE,
+	     answer_ms, WAITS, CANCELLABLE, AGAIN,
 	     "look at the QEMU that was started"),
 	STEP("hold", PHASE_PREPARE, ALWAYS, step_hold, UNDO(undo_hold),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, AGAIN,
 	     "let the destination wait for us before it runs the guest"),
 	STEP("keys", PHASE_PREPARE, with_encryption, step_keys, UNDO(undo_keys),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, AGAIN,
 	     "give both QEMUs what they encrypt disks and memory with"),
 	STEP("tunnel", PHASE_PREPARE, tunnel_is_used, step_tunnel, UNDO(undo_tunnel),
-	     connect_ms, WAITS, CANCELLABLE,
+	     connect_ms, WAITS, CANCELLABLE, ONCE,
 	     "open the SSH session that disks and memory go through"),
 	STEP("serve", PHASE_PREPARE, with_mirrors, step_serve, UNDO(undo_serve),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, AGAIN,
 	     "start the NBD server on the destination"),
 	STEP("grow", PHASE_PREPARE, with_smaller_disks, step_grow,
 	     NO_UNDO("the file is the user's; what it held is replaced anyway, and larger does no harm"),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "grow the disks that are smaller over there"),
 	STEP("export", PHASE_PREPARE, with_mirrors, step_export, NO_UNDO("the exports go with the NBD server"),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, AGAIN,
 	     "export each disk, writable"),
 
 	STEP("expect", PHASE_PREPARE, by_hand, step_listen,
 	     NO_UNDO("that QEMU is ended by the undo of hold"),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "let the destination listen for RAM"),
 
 	STEP("settings", PHASE_PERFORM, ALWAYS, step_settings, UNDO(undo_settings),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "set the source's migration capabilities and limits"),
 	STEP("target", PHASE_PERFORM, with_mirrors, step_target, UNDO(undo_target),
-	     connect_ms, ACTS, CANCELLABLE,
+	     connect_ms, ACTS, CANCELLABLE, ONCE,
 	     "connect the source to each export"),
 	STEP("mirror", PHASE_PERFORM, with_mirrors, step_mirror, UNDO(undo_mirror),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "start to mirror every disk"),
 	STEP("copy", PHASE_PERFORM, with_mirrors, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
-	     stall_ms, WAITS, CANCELLABLE,
+	     stall_ms, WAITS, CANCELLABLE, ONCE,
 	     "wait for the steady state of all disks"),
 	STEP("replug", PHASE_PERFORM, with_links_that_return, step_replug, NO_UNDO("the undo of target removes it, too"),
-	     connect_ms, WAITS, CANCELLABLE,
+	     connect_ms, WAITS, CANCELLABLE, ONCE,
 	     "connect each disk anew, so that no lost connection is waited for any more"),
+	STEP("rejoin", PHASE_PERFORM, with_retry, step_rejoin, NO_UNDO("the mirrors are ended by the undo of their start"),
+	     stall_ms, WAITS, CANCELLABLE, AGAIN,
+	     "let the mirrors go on into the QEMU that was started again (--retries)"),
 	STEP("sync", PHASE_PERFORM, with_later_sync, step_sync, NO_UNDO("the mirrors are ended by the undo of their start"),
-	     stall_ms, WAITS, CANCELLABLE,
+	     stall_ms, WAITS, CANCELLABLE, ONCE,
 	     "let every further write go to both sides at once"),
 	STEP("stop", PHASE_PERFORM, stops_first, step_stop, UNDO(undo_stop),
-	     switchover_ms, ACTS, CANCELLABLE,
+	     switchover_ms, ACTS, CANCELLABLE, ONCE,
 	     "stop the guest: its QEMU has no pause-before-switchover"),
 	STEP("part", PHASE_PERFORM, stops_first, step_detach, NO_UNDO("the source's disks were complete all the time"),
-	     switchover_ms, ACTS, CANCELLABLE,
+	     switchover_ms, ACTS, CANCELLABLE, ONCE,
 	     "end the mirrors: both sides of every disk are equal now"),
 	STEP("listen", PHASE_PERFORM, in_one_go, step_listen,
 	     NO_UNDO("that QEMU is ended by the undo of hold, after the mirrors into it"),
-	     answer_ms, ACTS, CANCELLABLE,
+	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "let the destination listen for RAM"),
 	STEP("ram", PHASE_PERFORM, ALWAYS, step_ram, UNDO(undo_ram),
-	     stall_ms, WAITS, CANCELLABLE,
+	     stall_ms, WAITS, CANCELLABLE, ONCE,
 	     "send RAM, until the guest's CPUs are stopped for the switchover"),
 	STEP("detach", PHASE_PERFORM, with_mirrors_and_pause, step_detach, NO_UNDO("the source's disks were complete all the time"),
-	     switchover_ms, ACTS, CANCELLABLE,
+	     switchover_ms, ACTS, CANCELLABLE, ONCE,
 	     "end the mirrors: both sides of every disk are equal now"),
 	STEP("switchover", PHASE_PERFORM, ALWAYS, step_switchover,
 	     NO_UNDO("the undo of ram lets the guest run here again, that of hold ends the QEMU over there"),
-	     switchover_ms, ACTS, CANCELLABLE,
+	     switchover_ms, ACTS, CANCELLABLE, ONCE,
 	     "send the rest of the guest's state; the NBD server ends meanwhile"),
 
 	STEP("unserve", PHASE_FINISH, by_hand_with_mirrors, step_unserve, NO_UNDO("nobody needs the NBD server any more"),
-	     switchover_ms, ACTS, CANCELLABLE,
+	     switchover_ms, ACTS, CANCELLABLE, ONCE,
 	     "stop the NBD server"),
 	STEP("free", PHASE_FINISH, with_guard, step_free, NO_UNDO("the guard can still be told to end all, by its own undo"),
-	     switchover_ms, ACTS, CANCELLABLE,
+	     switchover_ms, ACTS, CANCELLABLE, ONCE,
 	     "let the QEMU over there live whatever becomes of us"),
 	STEP("run", PHASE_FINISH, ALWAYS, step_run, NO_UNDO("the point of no return: the guest may run over there"),
-	     switchover_ms, ACTS, FINAL,
+	     switchover_ms, ACTS, FINAL, ONCE,
 	     "run the guest on the destination"),
 	STEP("release", PHASE_FINISH, ALWAYS, step_release, NO_UNDO("it takes back what hold has set"),
-	     answer_ms, ACTS, FINAL,
+	     answer_ms, ACTS, FINAL, ONCE,
 	     "take back the settings on the destination"),
 	STEP("tidy", PHASE_CONFIRM, with_keep_source, step_tidy, NO_UNDO("it takes back what the other steps have set"),
-	     answer_ms, ACTS, FINAL,
+	     answer_ms, ACTS, FINAL, ONCE,
 	     "take back what was set and made in the source's QEMU, which is kept"),
 	STEP("end", PHASE_CONFIRM, without_keep_source, step_end, NO_UNDO("the guest runs on the destination"),
-	     answer_ms, ACTS, FINAL,
+	     answer_ms, ACTS, FINAL, ONCE,
 	     "end the source's QEMU"),
 };
 /* clang-format on */

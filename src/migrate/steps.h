@@ -34,6 +34,7 @@ struct step {
 	size_t deadline;  /* offset of the row's deadline in struct timeouts */
 	bool waits;       /* a signal ends its run early; else the run is seen through */
 	bool cancellable; /* until here the guest can be taken back to the source */
+	bool again;       /* also for a QEMU that was started again (--retries) */
 };
 
 extern const struct step steps[];

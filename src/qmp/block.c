@@ -200,6 +200,8 @@ int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct 
 	}
 	if (qmp_can(caps, QMP_JOB_DISMISS))
 		json_object_set_new(args, "auto-dismiss", json_false());
+	if (mirror->waits)
+		json_object_set_new(args, "on-target-error", json_string("stop"));
 	set_if(args, "buf-size", mirror->buf_size);
 	set_if(args, "speed", mirror->speed);
 	return qmp_call(qmp, command, args, NULL, err);
@@ -226,6 +228,11 @@ struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool f
 			json_pack("{s:s, s:b}", "device", job, "force", force));
 }
 
+int qmp_job_resume(struct qmp *qmp, const char *job, struct err *err)
+{
+	return qmp_call(qmp, "block-job-resume", json_pack("{s:s}", "device", job), NULL, err);
+}
+
 int qmp_job_dismiss(struct qmp *qmp, const char *job, struct err *err)
 {
 	return qmp_call(qmp, "job-dismiss", json_pack("{s:s}", "id", job), NULL, err);
@@ -239,6 +246,8 @@ static void parse_job(struct qmp_job *job, const json_t *entry)
 	job->concluded = str_eq(qmp_str(entry, "status"), "concluded");
 	job->ready = json_is_true(json_object_get(entry, "ready"));
 	job->in_sync = json_is_true(json_object_get(entry, "actively-synced"));
+	job->stopped = json_is_true(json_object_get(entry, "paused")) &&
+		       !str_eq(qmp_str(entry, "io-status"), "ok");
 	job->done_bytes = qmp_u64(entry, "offset");
 	job->total_bytes = qmp_u64(entry, "len");
 	snprintf(job->error, sizeof(job->error), "%s", error ? error : "");

@@ -96,6 +96,7 @@ struct qmp_mirror {
 	uint64_t buf_size;        /* bytes; 0: QEMU's default */
 	uint64_t speed;           /* bytes/s; 0: no limit */
 	bool top;                 /* sync=top: what the top image holds, not its backing image */
+	bool waits;               /* when its target fails it is stopped, and does not end */
 };
 
 /* blockdev-mirror, or drive-mirror where there is no target_node; sync=full if
@@ -113,6 +114,13 @@ int qmp_job_write_blocking(struct qmp *qmp, const char *job, struct err *err);
  * with it, at once. */
 struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool force);
 
+/* block-job-resume of a mirror that an error of its target has stopped (@waits). Nothing is lost
+ * meanwhile: the guest writes on, also in copy-mode write-blocking, and what the target has not
+ * taken is copied later (seen on 7.2, 10.0, 11.1). A target whose node has made its connection
+ * itself, and does not wait for a lost one (no @reconnect_s), tries it anew with each request, in
+ * the background: the first ones stop the mirror again. */
+int qmp_job_resume(struct qmp *qmp, const char *job, struct err *err);
+
 /* job-dismiss of a concluded job. */
 int qmp_job_dismiss(struct qmp *qmp, const char *job, struct err *err);
 
@@ -121,6 +129,7 @@ struct qmp_job {
 	bool concluded; /* ended, waits for job-dismiss */
 	bool ready;
 	bool in_sync; /* a write-blocking mirror with nothing left to copy (actively-synced) */
+	bool stopped; /* by an error */
 	uint64_t done_bytes, total_bytes;
 	char error[512]; /* of a concluded job; "" if it went well */
 };

@@ -93,6 +93,7 @@ static void take_event(struct qmp *qmp, json_t *message)
 		.job = qmp_str(data, qmp_str(data, "device") ? "device" : "id"),
 		.status = qmp_str(data, "status"),
 		.error = qmp_str(data, "error"),
+		.action = qmp_str(data, "action"),
 	};
 
 	if (!event.name)

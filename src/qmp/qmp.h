@@ -24,6 +24,7 @@ struct qmp_event {
 	const char *job;    /* BLOCK_JOB_*: device; JOB_STATUS_CHANGE: id */
 	const char *status; /* MIGRATION, JOB_STATUS_CHANGE */
 	const char *error;  /* BLOCK_JOB_COMPLETED of a failed job: QEMU's own text */
+	const char *action; /* BLOCK_JOB_ERROR: "stop" and others */
 };
 
 struct qmp_handlers {

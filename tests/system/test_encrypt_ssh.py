@@ -205,6 +205,10 @@ class Refused(SshDataTest):
         for words in (["--data-address", self.b.ipv4], ["--ports", "49152-49160"]):
             self.assertIn(words[0], self.usage(*words, "/run/a.sock", "hostb:/run/b.sock"))
 
+    def test_retries(self):
+        said = self.usage("--clone", "--retries", "1", "/run/a.sock", "hostb")
+        self.assertIn("--retries", said)
+
     def test_phases_by_hand(self):
         done = self.vmferry("begin", "--encrypt=ssh", "/run/a.sock", check=False)
         self.assertEqual(done.returncode, USAGE, done.stderr)

@@ -801,6 +801,7 @@ static const struct {
 	{"block-job-cancel", job_cancel},
 	{"block-job-set-speed", job_known},
 	{"block-job-change", job_known},
+	{"block-job-resume", job_known},
 	{"job-dismiss", job_dismiss},
 	{"migrate-set-capabilities", set_capabilities},
 	{"migrate-set-parameters", set_parameters},

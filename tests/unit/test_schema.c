@@ -209,6 +209,7 @@ static void begin(void)
 		"drive-mirror",
 		"block-job-change",
 		"block-job-set-speed",
+		"block-job-resume",
 		"block-job-cancel",
 		"job-dismiss",
 		"cont",
@@ -327,6 +328,7 @@ static void say_jobs(void)
 	ck_assert_ok(qmp_job_set_speed(qmp, "j", 1ull << 30, &err), &err);
 	ck_assert_ok(qmp_finish(qmp_job_cancel_send(qmp, "j", false), &err), &err);
 	ck_assert_ok(qmp_finish(qmp_job_cancel_send(qmp, "j", true), &err), &err);
+	ck_assert_ok(qmp_job_resume(qmp, "j", &err), &err);
 	ck_assert_ok(qmp_job_dismiss(qmp, "j", &err), &err);
 	ck_assert_ok(qmp_jobs_query(qmp, &id, &job, 1, &err), &err);
 	ck_assert_ok(qmp_any_job(qmp, &any, &err), &err);
@@ -341,6 +343,7 @@ static void say_mirrors(const struct qmp_caps *caps)
 		.target_node = "t",
 		.buf_size = 256 << 20,
 		.speed = 1 << 30,
+		.waits = true,
 		.target = {.nbd_node = "n", .fd_name = "f", .export = "e", .limit_bytes = 5},
 	};
 

@@ -28,7 +28,7 @@ block-job-change block-job-cancel job-dismiss migrate-set-capabilities
 migrate-set-parameters migrate-incoming migrate migrate_cancel migrate-continue
 getfd closefd query-memory-size-summary query-cpus-fast blockdev-set-active
 qom-list query-pci object-add object-del query-stats query-accelerators yank
-blockdev-reopen""".split()
+blockdev-reopen block-job-resume""".split()
 BRANCHES = {"nbd", "raw", "inet", "fd", "unix", "mirror", "block-node", "tls-creds-psk",
             "tls-creds-x509"}
 KEEP_IMAGE = {"filename", "format", "virtual-size", "actual-size", "cluster-size",

@@ -1,0 +1,196 @@
+#include "migrate/retry.h"
+
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "migrate/link.h"
+#include "migrate/step_functions.h"
+
+/* --- whether --- */
+
+static const struct disk *disk_not_raw(const struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		const struct qmp_drive *dst = m->disks.list[i].dst;
+
+		if (!dst || !dst->file || !str_eq(dst->driver, "raw"))
+			return &m->disks.list[i];
+	}
+	return NULL;
+}
+
+void retry_choose(struct migration *m)
+{
+	const struct disk *other = disk_not_raw(m);
+
+	if (!m->opt->retries)
+		return;
+	m->may_retry = m->link.returns && !other;
+	if (other)
+		migration_note(m,
+			       "a QEMU over there that dies will not be started again (--retries): "
+			       "disk %s is no raw file there, and a part of what was copied would "
+			       "die with its QEMU",
+			       other->name);
+	else if (!m->may_retry)
+		migration_note(m, "a QEMU over there that dies will not be started again "
+				  "(--retries): the disks' connections cannot be made anew");
+}
+
+/* A row that needs the destination's QEMU, with the mirrors through and the guest on the source. */
+static bool is_of_ram(const struct migration *m, const struct step *step)
+{
+	size_t row = (size_t)(step - steps);
+
+	if (!m->retried && row <= step_row("replug"))
+		return false;
+	return row > step_row("accept") && row <= step_row("ram");
+}
+
+static bool mirrors_are_there(const struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].ended || !m->disks.list[i].has_job)
+			return false;
+	return true;
+}
+
+static bool program_ended(void *arg)
+{
+	return guard_program_ended(((struct migration *)arg)->guard);
+}
+
+/* Its host answers, and it is gone. The guard has to be there still, and to have seen it end. A
+ * connection that its end has not come through yet seems alive: so it is asked something. */
+static bool destination_has_died(struct migration *m)
+{
+	struct qmp_status status;
+	bool rebooted;
+	struct err ignored;
+
+	if (qmp_alive(m->dst.qmp) && qmp_status_query(m->dst.qmp, &status, &ignored) == 0)
+		return false;
+	if (reach_destination(m, &ignored) < 0 || !m->dst_quit)
+		return false;
+	m->dst_quit = false;
+	if (destination_was_rebooted(m, &rebooted, &ignored) < 0 || rebooted)
+		return false;
+	return !m->guard || (loop_await(m->loop, "the end of QEMU", m->opt->timeouts.answer_ms,
+					program_ended, m, &ignored) == 0 &&
+			     guard_is_there(m->guard));
+}
+
+static bool may_help(struct migration *m, const struct step *step, const struct err *err)
+{
+	return m->may_retry && m->retried < m->opt->retries && is_of_ram(m, step) &&
+	       err->kind != ERR_INTERRUPTED && !loop_signal(m->loop) && qmp_alive(m->src.qmp) &&
+	       mirrors_are_there(m) && destination_has_died(m);
+}
+
+/* --- how --- */
+
+/* Of the next one nothing is known yet, and nothing of it is ours. */
+static void forget_destination(struct migration *m)
+{
+	drop_destination(m);
+	qmp_drives_deinit(&m->dst.drives);
+	m->dst.migration_status[0] = '\0';
+	m->dst.stopped = m->dst.resumed = false;
+	m->dst_obeyed = false;
+	m->started_dst = m->nbd_started = m->incoming = m->keys.dst_added = false;
+	m->listening.ram_port = 0;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		disk->dst = NULL;
+		free(disk->dst_node);
+		disk->dst_node = NULL;
+	}
+}
+
+static int begin(struct migration *m, struct err *err)
+{
+	m->retrying = true;
+	m->retried++;
+	if (ram_take_back(m, m->opt->timeouts.answer_ms, err) < 0)
+		return -1;
+	link_close(m);
+	forget_destination(m);
+	return migration_record(m, err);
+}
+
+int retry_after(struct migration *m, const struct step *step, struct err *err)
+{
+	if (!may_help(m, step, err))
+		return -1;
+	migration_note(m, "%s; it is started again, %d of %d (--retries)", err->text,
+		       m->retried + 1, m->opt->retries);
+	return begin(m, err);
+}
+
+size_t retry_row(void)
+{
+	return step_row("start");
+}
+
+/* --- the mirrors --- */
+
+#define LOOK_MS 50
+
+/* Where writes cannot be made to go to both sides at once (before 8.2), RAM is sent when no more
+ * than this is left to be copied, of each disk: what is left then is copied while the guest is
+ * stopped. One that writes 20 MB/s leaves some 100 KiB. */
+#define BACKLOG_BYTES (1u << 20)
+
+static bool has_caught_up(const struct migration *m, const struct qmp_job *job)
+{
+	return qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE) || /* the row sync waits for it */
+	       job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
+}
+
+static int rejoin(struct migration *m, struct disk *disk, bool *joined, struct err *err)
+{
+	const char *id = disk->job;
+	struct qmp_job job;
+
+	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
+		return -1;
+	*joined = job.found && !job.stopped && has_caught_up(m, &job);
+	if (!job.stopped)
+		return 0;
+	return qmp_job_resume(m->src.qmp, id, err);
+}
+
+static int rejoin_all(struct migration *m, bool *joined, struct err *err)
+{
+	*joined = true;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		bool one;
+
+		if (rejoin(m, &m->disks.list[i], &one, err) < 0)
+			return -1;
+		*joined = *joined && one;
+	}
+	return 0;
+}
+
+int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int64_t until_ms = loop_now_ms() + timeout_ms;
+	bool joined = false;
+
+	link_expect(m);
+	while (!joined) {
+		if (loop_now_ms() >= until_ms)
+			return err_set(err, ERR_TIMEOUT,
+				       "timed out after %.3g s waiting for the mirrors to go on",
+				       (double)timeout_ms / 1000);
+		if (migration_rest(m, LOOK_MS, err) < 0 || rejoin_all(m, &joined, err) < 0)
+			return -1;
+	}
+	link_watch(m);
+	for (size_t i = 0; i < m->disks.count; i++)
+		m->disks.list[i].stopped = false; /* by errors of before */
+	m->retrying = false;
+	return 0;
+}

@@ -1,0 +1,304 @@
+"""--retries: the destination's QEMU dies while RAM is sent, is started again, and what was copied
+is not copied once more."""
+
+import os
+import re
+import shlex
+import signal
+import threading
+import time
+import unittest
+
+import hosts
+from rig import Disk, Guest
+from test_clone import RANDOM_NODES, SOCKETS, CloneTest
+from test_faults import DONE, FAILED, INTERRUPTED, for_each, state
+from test_start import StartTest
+
+TWO_DISKS = {"disks": [Disk(dst_image=False), Disk(dst_image=False, bus="scsi")]}
+SLOW_RAM = {"ram_mib": 64, "dirty_per_beat": 8, "dirty_pages": 4096}  # 32 MB/s, and it may take
+SLOWLY = ("--bandwidth", "40M")
+
+
+class RetriesTest(StartTest):
+    def begin(self, move, *options, halt=None, environment=None):
+        """Its words come in as they are said."""
+        environment = environment or ({"VMFERRY_TEST_HALT_BEFORE": halt} if halt else {})
+        self.process = self.start_vmferry(
+            *self.arguments_of("migrate", move, *self.how_to_start(move), *options),
+            env=environment,
+            stdout=-1, stderr=-1, text=True)
+        self.said = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+        self.addCleanup(self._end)
+        if halt:
+            self.wait_for_halt(self.process, halt)
+        return self.process
+
+    def how_to_start(self, move):
+        return "--start", self.command(move)
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def _end(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def says(self, pattern, deadline_s=60):
+        hosts.wait_until(lambda: re.search(pattern, "".join(self.said)) or
+                         self.process.poll() is not None, f"vmferry says {pattern}", deadline_s)
+        if not re.search(pattern, "".join(self.said)):
+            self.reader.join()
+        self.assertRegex("".join(self.said), pattern)
+
+    def ends(self, code, deadline_s=90):
+        """It halts at its step each time that it comes there."""
+        def goes_on():
+            if self.process.poll() is None and state(self.process.pid) == "T":
+                self.process.send_signal(signal.SIGCONT)
+            return self.process.poll() is not None
+        hosts.wait_until(goes_on, f"vmferry ends; it says {self.said[-5:]}", deadline_s)
+        self.reader.join()
+        self.assertEqual(self.process.returncode, code, "".join(self.said))
+        return "".join(self.said)
+
+    def qemus(self):
+        return [pid for pid, line in self.b.processes().items()
+                if "qemu" in line and "-incoming" in line and not line.startswith("sh")]
+
+    def kill_destination(self):
+        """When it returns it is gone."""
+        for pid in self.qemus():
+            os.kill(pid, signal.SIGKILL)
+        hosts.wait_until(lambda: not self.qemus(), "the destination's QEMU is gone")
+
+    def sent_bytes(self):
+        return int(self.a.run(["sh", "-c", "cat /sys/class/net/*/statistics/tx_bytes | "
+                               "sort -n | tail -1"]).stdout)
+
+    def kill_in_ram(self):
+        """What was sent before."""
+        self.says(": ram: ")
+        time.sleep(0.2)
+        self.assertNotIn(": detach: ", "".join(self.said))
+        before = self.sent_bytes()
+        self.kill_destination()
+        return before
+
+    def comes_again(self):
+        hosts.wait_until(self.qemus, "the destination's QEMU comes again", 60)
+
+
+class Retries(RetriesTest):
+    @for_each(["sync", "listen", "ram"])
+    def test_it_dies_before(self, step):
+        move = self.prepare_start(**TWO_DISKS)
+        if step not in self.planned_steps_of(move):
+            self.skipTest("a source before 8.2 has no such step")
+        self.begin(move, "--retries", "1", halt=step)
+        self.kill_destination()
+        said = self.ends(DONE)
+        self.assertRegex(said, r"it is started again, 1 of 1 \(--retries\)")
+        self.assertEqual(said.count(": copy: "), 1)
+        move.check_moved(may_complain=True)
+
+    def planned_steps_of(self, move):
+        done = self.vmferry(*self.arguments_of("check", move, "--json", "--start", "true"))
+        return re.findall(r'"step": ?"(\w+)"', done.stdout)
+
+    def test_it_dies_while_ram_is_sent(self):
+        """No disk is copied twice; the guest runs meanwhile."""
+        move = self.prepare_start(**TWO_DISKS, **SLOW_RAM)
+        self.begin(move, "--retries", "2", *SLOWLY)
+        before = self.kill_in_ram()
+        said = self.ends(DONE)
+        self.assertIn("1 of 2", said)
+        self.assertEqual(said.count(": copy: "), 1)
+        self.assertLess(self.sent_bytes() - before, 64 << 20)
+        move.check_moved(may_complain=True)
+
+    def test_it_dies_each_time(self):
+        move = self.prepare_start(**TWO_DISKS)
+        self.begin(move, "--retries", "2", halt="ram")
+        for _ in range(2):
+            self.kill_destination()
+            self.process.send_signal(signal.SIGCONT)
+            self.comes_again()
+            self.wait_for_halt(self.process, "ram")
+        self.kill_destination()
+        said = self.ends(FAILED)
+        self.assertIn("2 of 2", said)
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_it_dies_when_it_was_started_again(self):
+        """Before the mirrors go on."""
+        move = self.prepare_start(**TWO_DISKS)
+        self.begin(move, "--retries", "2", halt="ram")
+        self.kill_destination()
+        self.process.send_signal(signal.SIGCONT)
+        self.says(r"started again(.|\n)*: hold: ")
+        self.kill_destination()
+        self.assertIn("2 of 2", self.ends(DONE))
+        move.check_moved(may_complain=True)
+
+    @for_each(["detach", "switchover"])
+    def test_it_dies_too_late(self, step):
+        move = self.prepare_start(**TWO_DISKS)
+        self.begin(move, "--retries", "2", halt=step)
+        self.kill_destination()
+        self.assertNotIn("started again", self.ends(FAILED))
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_it_dies_too_early(self):
+        move = self.prepare_start(**TWO_DISKS)
+        self.begin(move, "--retries", "2", halt="copy")
+        self.kill_destination()
+        self.assertNotIn("started again", self.ends(FAILED))
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_without_death_it_is_as_without(self):
+        move = self.prepare_start(**TWO_DISKS)
+        self.begin(move, "--retries", "2")
+        self.assertNotIn("retries", self.ends(DONE))
+        move.check_moved()
+
+    def test_it_cannot_be_started_again(self):
+        move = self.prepare_start(**TWO_DISKS)
+        once = f"[ ! -e {hosts.WORK}/once ] || {{ echo not again >&2; exit 1; }}; touch {hosts.WORK}/once; "
+        command = self.command(move)
+        self.how_to_start = lambda _: ("--start", once + command)
+        self.begin(move, "--retries", "2", halt="ram")
+        self.kill_destination()
+        said = self.ends(FAILED)
+        self.assertIn("not again", said)
+        self.b.run(["rm", f"{hosts.WORK}/once"])
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_another_one_comes(self):
+        """Which has other disks."""
+        move = self.prepare_start(**TWO_DISKS)
+        once = f"[ ! -e {hosts.WORK}/once ] || set -- -device virtio-rng-pci; touch {hosts.WORK}/once; "
+        command = self.command(move) + ' "$@"'
+        self.how_to_start = lambda _: ("--start", once + command)
+        self.begin(move, "--retries", "2", halt="ram")
+        self.kill_destination()
+        said = self.ends(FAILED)
+        self.assertIn("accept", said)
+        self.b.run(["rm", f"{hosts.WORK}/once"])
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_interrupted_while_it_starts(self):
+        move = self.prepare_start(**TWO_DISKS)
+        once = f"[ ! -e {hosts.WORK}/once ] || sleep 5; touch {hosts.WORK}/once; "
+        command = self.command(move)
+        self.how_to_start = lambda _: ("--start", once + command)
+        self.begin(move, "--retries", "2", halt="ram")
+        self.kill_destination()
+        self.process.send_signal(signal.SIGCONT)
+        self.says("it is started again")
+        self.process.send_signal(signal.SIGINT)
+        self.ends(INTERRUPTED)
+        self.b.run(["rm", f"{hosts.WORK}/once"])
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_its_host_was_rebooted(self):
+        """What it had not written to its disks is gone."""
+        move = self.prepare_start(**TWO_DISKS)
+        self.begin(move, "--retries", "2", halt="ram")
+        self.kill_destination()
+        self.b._new_boot_id()
+        self.assertNotIn("started again", self.ends(FAILED))
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_not_with_qcow2(self):
+        """Its tables are in the memory of its QEMU."""
+        move = self.prepare_start(disks=[Disk(format="qcow2", dst_image=False)])
+        self.begin(move, "--retries", "2", halt="ram")
+        self.assertIn("disk0 is no raw file there", "".join(self.said))
+        self.kill_destination()
+        self.ends(FAILED)
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    @for_each(["start", "serve", "rejoin"])
+    def test_vmferry_is_killed_meanwhile(self, step):
+        """The mirrors are there, whatever row of the table is on record."""
+        move = self.prepare_start(**TWO_DISKS, **SLOW_RAM)
+        environment = {"VMFERRY_TEST_HALT_BEFORE": step}
+        self.begin(move, "--retries", "2", *SLOWLY, environment=environment)
+        if step != "rejoin":
+            self.wait_for_halt(self.process, step)
+            self.process.send_signal(signal.SIGCONT)
+        self.kill_in_ram()
+        self.wait_for_halt(self.process, step)
+        self.killed_and_recovered(move)
+        move.check_stayed(SOCKETS, may_complain=True)
+
+    def test_vmferry_is_killed_afterwards(self):
+        """The copy goes on, and the move."""
+        move = self.prepare_start(**TWO_DISKS)
+        self.begin(move, "--retries", "2", halt="ram")
+        self.kill_destination()
+        self.process.send_signal(signal.SIGCONT)
+        self.comes_again()
+        self.wait_for_halt(self.process, "ram")
+        self.killed_and_recovered(move)
+        move.check_moved(may_complain=True)
+
+    def killed_and_recovered(self, move):
+        self.process.kill()
+        self.process.wait()
+        self.vmferry("recover", "-F", self.a.ssh_config, move.guest.name)
+
+    def test_refused(self):
+        for options, words in ((["--retries", "1"], "goes with --start or --clone only"),
+                               (["--retries", "1", "--start", "true", "--reconnect", "0"],
+                                "exclude one another"),
+                               (["--retries", "x"], "wants a number, 0 to 1000")):
+            done = self.vmferry("migrate", *options, "/no.sock", "root@hostb:/no.sock",
+                                check=False)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(words, done.stderr)
+
+
+class WithClone(CloneTest, RetriesTest):
+    def how_to_start(self, move):
+        return ("--clone",)
+
+    def arguments_of(self, command, move, *options):
+        return [command, "-F", self.a.ssh_config, *options, move.source.qmp_sock, "root@hostb"]
+
+    def test_it_dies_while_ram_is_sent(self):
+        move = self.prepare_clone(**SLOW_RAM)
+        self.begin(move, "--retries", "2", *SLOWLY)
+        self.kill_in_ram()
+        said = self.ends(DONE)
+        self.assertIn("1 of 2", said)
+        self.assertEqual(said.count(": copy: "), 1)
+        move.check_moved(RANDOM_NODES, may_complain=True)
+
+    def test_drive_mirror(self):
+        move = self.prepare_clone(style="drive")
+        self.begin(move, "--retries", "1", "--mirror=drive", halt="ram")
+        self.kill_destination()
+        self.assertIn("1 of 1", self.ends(DONE))
+        move.check_moved(RANDOM_NODES, may_complain=True)
+
+    def test_ssh_is_cut_with_it(self):
+        """The guard has taken all away: nothing to start again."""
+        move = self.prepare_clone()
+        self.begin(move, "--retries", "1", halt="ram")
+        self.cut_ssh()
+        self.kill_destination()
+        self.assertNotIn("started again", self.ends(FAILED))
+        self.guard_goes()
+        move.check_stayed(SOCKETS, may_complain=True)
+
+
+if __name__ == "__main__":
+    unittest.main()
