@@ -82,13 +82,14 @@ static bool cpu_has_aes(void)
 	return found;
 }
 
-/* Those that ssh_config allows. The order is the user's but for one: aes128-gcm, with AES in the
- * CPU twice as fast as what OpenSSH has before it (see above), goes first. */
+/* Those that ssh_config allows, in its order. But where that begins as OpenSSH's own does, with
+ * AES in the CPU aes128-gcm goes first, which is twice as fast (see above). */
 static void add_ciphers(struct buf *b, const char *allowed)
 {
 	static const char fast[] = "aes128-gcm@openssh.com";
 	_autofree_ char *copy = str_dup(allowed);
-	bool first = allowed && names_in_list(allowed, fast) && cpu_has_aes();
+	bool first = allowed && str_starts(allowed, "chacha20-poly1305@openssh.com,") &&
+		     names_in_list(allowed, fast) && cpu_has_aes();
 	char *rest = NULL;
 
 	if (!allowed)

@@ -223,35 +223,64 @@ START_TEST(another_host_key_is_refused)
 }
 END_TEST
 
-START_TEST(what_the_user_has_forwarded_is_not)
+static void start_with(const char *config)
 {
-	_autofree_ char *text = NULL;
+	_autofree_ char *command = str_printf("echo \"%s\" >>$DIR/ssh_config", config);
 
 	server_start(&server, NULL);
-	server_shell(&server, "echo \"LocalForward $DIR/users /nowhere\" >>$DIR/ssh_config");
-	server_shell(&server, "echo 'Ciphers aes256-ctr,aes128-gcm@openssh.com' "
-			      ">>$DIR/ssh_config");
+	server_shell(&server, command);
 	snprintf(here, sizeof(here), "%s/forward/here", server.dir);
 	loop = loop_new(&err);
 	target = server_target(&server);
 	ssh = server_open(loop, &server);
 	forward = open_forward(server.echo);
 	ck_assert_msg(forward, "%s", err.text);
+}
+
+START_TEST(what_the_user_has_forwarded_is_not)
+{
+	_autofree_ char *text = NULL;
+
+	start_with("LocalForward $DIR/users /nowhere");
 	text = read_config();
 	ck_assert_ptr_null(strstr(text, "users"));
-	ck_assert(strstr(text, "Ciphers aes256-ctr,aes128-gcm@openssh.com\n") ||
-		  strstr(text, "Ciphers aes128-gcm@openssh.com,aes256-ctr\n"));
 	server_shell(&server, "[ ! -e $DIR/users ]");
+}
+END_TEST
+
+START_TEST(the_user_s_ciphers_are_his)
+{
+	_autofree_ char *text = NULL;
+
+	start_with("Ciphers aes256-ctr,aes128-gcm@openssh.com");
+	text = read_config();
+	ck_assert(strstr(text, "\nCiphers aes256-ctr,aes128-gcm@openssh.com\n"));
+}
+END_TEST
+
+START_TEST(of_openssh_s_ciphers_all_are_there)
+{
+	_autofree_ char *text = NULL;
+
+	start_with("Ciphers chacha20-poly1305@openssh.com,aes128-ctr,aes128-gcm@openssh.com");
+	text = read_config();
+	ck_assert(strstr(text, "\nCiphers aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,"
+			       "aes128-ctr\n") ||
+		  system("grep -q '^\\(flags\\|Features\\).* aes' /proc/cpuinfo") != 0);
 }
 END_TEST
 
 int main(void)
 {
-	const TTest *const tests[] = {
-		two_connections_at_once,           nobody_there_ends_the_connection,
-		the_server_s_end_is_seen,          stopped_it_is_gone,
-		it_does_not_outlive_its_process,   another_host_key_is_refused,
-		what_the_user_has_forwarded_is_not};
+	const TTest *const tests[] = {two_connections_at_once,
+				      nobody_there_ends_the_connection,
+				      the_server_s_end_is_seen,
+				      stopped_it_is_gone,
+				      it_does_not_outlive_its_process,
+				      another_host_key_is_refused,
+				      what_the_user_has_forwarded_is_not,
+				      the_user_s_ciphers_are_his,
+				      of_openssh_s_ciphers_all_are_there};
 
 	return server_run_tests("ssh_forward", tests, sizeof(tests) / sizeof(tests[0]), NULL,
 				teardown);
