@@ -61,7 +61,8 @@ static int take_place(struct host *host, char *text, const char *name, struct ke
 	if (!parent || *parent != '/' || !rest || *rest || strspn(owner, "0123456789") == 0 ||
 	    owner[strspn(owner, "0123456789")])
 		return err_set(err, ERR_FAILED,
-			       "%s: no directory is seen there for a key (/run, /dev/shm, /tmp)",
+			       "%s: no directory is seen there for a key, or sockets (/run, "
+			       "/dev/shm, /tmp)",
 			       host->name);
 	place->path = str_printf("%s/%s", parent, name);
 	place->owner = str_eq(owner, own) ? NULL : str_dup(owner);

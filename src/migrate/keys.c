@@ -274,8 +274,8 @@ static int remove_over_there(struct migration *m, int64_t timeout_ms, struct err
 	if (ensure_host(m, err) == 0 &&
 	    remove_directory(m->host, &m->keys.dst_directory, timeout_ms, err) == 0)
 		return 0;
-	return err_wrap(err, "%s stays, with a key that is of no use any more",
-			m->keys.dst_directory);
+	return err_wrap(err, "%s stays%s", m->keys.dst_directory,
+			keys_are_used(m) ? ", with a key that is of no use any more" : "");
 }
 
 /* The directory is removed whatever becomes of the object. */

@@ -51,7 +51,7 @@ class SshDataTest(RecoverTest):
 class Through(SshDataTest):
     def moved(self, *options, allowed=(), **kind):
         """A move with every other port closed, of whose data nothing can be read on its way."""
-        guest = Guest(**WRITING, **kind)
+        guest = Guest(**(WRITING | kind))
         move = self.prepare(guest)
         self.b.block(ALL_BUT_SSH, "reject")
         mark = struct.pack("<4sI", b"VMFF", guest.id)
@@ -112,9 +112,10 @@ class Through(SshDataTest):
         self.moved("--sudo", allowed=OF_THE_SYSTEM)
 
     def test_by_a_jump(self):
-        """The address that it gets to need not be known."""
+        """The address that it gets to need not be known. Four programs encrypt and decrypt on this
+        machine, so the guest writes less than they take."""
         self.configure("Host hostb", "ProxyJump hostb4")
-        self.moved()
+        self.moved(rate=30)
 
     def test_ssh_config_cannot_lead_elsewhere(self):
         """No forwarding, command or other host of the user's own is in its way."""
@@ -300,7 +301,7 @@ class WhileItCopies(SshDataTest):
         _, said = process.communicate(timeout=60)
         self.assertEqual(process.returncode, FAILED, said)
         self.assertIn("hostb", said)
-        move.check_stayed()
+        move.check_stayed(may_complain=True)  # that it could not flush what is lost (11.1)
 
     def test_only_the_monitor_s_connection_is_cut(self):
         """It comes back, and what carries the data was not disturbed."""
