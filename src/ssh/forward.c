@@ -141,6 +141,12 @@ static void add_login(struct buf *b, const struct ssh_config *c, const struct ss
 	add_list(b, "PubkeyAcceptedAlgorithms", c->key_algorithms);
 }
 
+/* An RSA key signs by SHA-2; see hostkey.c. */
+static const char *algorithms_of(const char *key_type)
+{
+	return str_eq(key_type, "ssh-rsa") ? "rsa-sha2-512,rsa-sha2-256" : key_type;
+}
+
 static void add_rest(struct buf *b, const struct ssh_config *c, const char *directory,
 		     const char *key_type)
 {
@@ -154,7 +160,7 @@ static void add_rest(struct buf *b, const struct ssh_config *c, const char *dire
 		   "BatchMode yes\nPreferredAuthentications publickey\nLogLevel ERROR\n"
 		   "ExitOnForwardFailure yes\nControlPath none\nCompression no\n"
 		   "ConnectTimeout %d\nTCPKeepAlive %s\n",
-		   key_type, (int)(c->connect_timeout_ms / 1000) + 1,
+		   algorithms_of(key_type), (int)(c->connect_timeout_ms / 1000) + 1,
 		   c->tcp_keepalive ? "yes" : "no");
 	if (c->tcp_keepalive || c->alive_interval_s)
 		buf_printf(b, "ServerAliveInterval %d\nServerAliveCountMax %d\n",
