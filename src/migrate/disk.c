@@ -214,6 +214,7 @@ void disks_deinit(struct disks *disks)
 		free(disks->list[i].dst_path);
 		free(disks->list[i].made_path);
 		free(disks->list[i].dst_node);
+		free(disks->list[i].dst_left);
 		free(disks->list[i].storage);
 		free(disks->list[i].backing);
 	}

@@ -27,6 +27,7 @@ struct disk {
 	bool dst_by_device;          /* it has the same -drive name */
 	uint64_t dst_size;           /* bytes of that node */
 	uint64_t dst_actual_size;    /* bytes its file has allocated */
+	char *dst_left; /* --retries: how a QEMU that died has left it (host_file_state), or NULL */
 	enum disk_fate fate;
 	uint32_t mode;         /* permission bits of the source's file */
 	uint64_t backing_size; /* --incremental: bytes of the source's backing image */
@@ -35,6 +36,7 @@ struct disk {
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
 	char plug[24]; /* what nbd's place is taken by in step replug */
+	bool on_nbd;   /* --retries: a node of that name has taken plug's place since */
 	int nbd_fd;    /* our copy of a connection that the source's QEMU has, or -1; see link.h */
 	struct loop_fd *nbd_watch; /* for its end, or NULL */
 	/* The file that we make over there, see files.c. */
@@ -47,6 +49,7 @@ struct disk {
 	/* What the source's QEMU told by events. */
 	bool ready;      /* in steady state */
 	bool stopped;    /* by an error over there (--retries) */
+	bool rejoined;   /* and has gone on since, or has a new connection (--retries) */
 	bool ended;      /* BLOCK_JOB_COMPLETED or _CANCELLED */
 	bool concluded;  /* waits for job-dismiss */
 	char error[512]; /* of a mirror that ended badly */

@@ -45,6 +45,20 @@ int host_file_id(struct host *host, const char *path, struct file_id *id, int64_
 	return ret;
 }
 
+char *host_file_state(struct host *host, const char *path, int64_t timeout_ms, struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf("p=%s; f='%%d %%i %%s %%y'; [ ! -b \"$p\" ] || "
+					      "f='%%t %%T'; stat -L -c \"$f\" -- \"$p\"",
+					      word);
+	struct process_output output = {0};
+	int ret = host_command_ok(host, command, timeout_ms, &output, err);
+	char *state = ret == 0 ? str_dup(output.out.data ? output.out.data : "") : NULL;
+
+	process_output_deinit(&output);
+	return state;
+}
+
 char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms, struct err *err)
 {
 	_autofree_ char *word = str_shell_quote(path);

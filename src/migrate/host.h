@@ -166,4 +166,9 @@ char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms,
 int host_file_id(struct host *host, const char *path, struct file_id *id, int64_t timeout_ms,
 		 struct err *err);
 
+/* Words that are others when @path of that host was written to since, or is another file: its
+ * identity, size and time of modification (stat(1)), of a block device its number alone. The
+ * caller's to free; NULL with @err set. */
+char *host_file_state(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
+
 #endif

@@ -131,6 +131,7 @@ struct migration {
 	bool migrating;       /* `migrate` was sent */
 	int ram_fd;           /* our copy of RAM's connection that the source has, or -1 */
 	bool detaching;       /* the mirrors are being ended by us */
+	bool halted;          /* the guest is stopped on the source, by us, to end the mirrors */
 	bool may_retry;       /* --retries: see retry.h */
 	int retried;          /* so often */
 	bool retrying;        /* from the death of the destination's QEMU until the mirrors go on */

@@ -81,6 +81,13 @@ static uint64_t buffer_size(const struct migration *m)
  * And without it (sync=full, `migrate` blk), onto an overlay whose backing image holds something
  * else: all of the source's data and holes are there afterwards, and nothing of that image. The
  * mirror writes zeroes over the whole target first (7.2), or copies holes as zeroes. */
+/* Whether each write of the guest is made on both sides at once in the end (step_sync). A mirror
+ * that does that must not end by itself, by an error over there, say: see end_write_blocking(). */
+static bool may_write_both(const struct migration *m)
+{
+	return qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
+}
+
 static int start(struct migration *m, struct disk *disk, struct err *err)
 {
 	struct qmp_mirror mirror = {
@@ -91,7 +98,7 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.speed = WAITING_SPEED,
 		.buf_size = buffer_size(m),
 		.top = m->incremental,
-		.waits = m->may_retry,
+		.waits = m->may_retry || may_write_both(m),
 	};
 
 	target_of(m, disk, &mirror.target);
@@ -251,6 +258,7 @@ static int refresh_jobs(struct migration *m, struct err *err)
 		disk->has_job = job.found;
 		/* Its event may have come right behind this answer, and been taken in before. */
 		disk->concluded = disk->concluded || job.concluded;
+		disk->stopped = job.stopped;
 	}
 	return 0;
 }
@@ -258,7 +266,7 @@ static int refresh_jobs(struct migration *m, struct err *err)
 /* A job that has ended by itself meanwhile refuses, which is as good. All are told in one go: the
  * end of one drains the disks of the others, which waits for those whose connection is lost with
  * the guest standing still (11.1; see qmp_target), unless they have been told, too. */
-static int cancel_all(struct migration *m, struct err *err)
+static int cancel_all(struct migration *m, bool force, struct err *err)
 {
 	struct qmp_request **requests = mem_zalloc(m->disks.count + 1, sizeof(*requests));
 	int ret = 0;
@@ -267,7 +275,7 @@ static int cancel_all(struct migration *m, struct err *err)
 		struct disk *disk = &m->disks.list[i];
 
 		if (disk->has_job && !disk->concluded)
-			requests[i] = qmp_job_cancel_send(m->src.qmp, disk->job, true);
+			requests[i] = qmp_job_cancel_send(m->src.qmp, disk->job, force);
 	}
 	for (size_t i = 0; i < m->disks.count; i++)
 		if (ret < 0 || !requests[i])
@@ -295,7 +303,7 @@ static int await_concluded_for(struct migration *m, int64_t timeout_ms, struct e
 			return err_set(err, ERR_TIMEOUT,
 				       "timed out after %.3g s waiting for the end of the mirrors",
 				       (double)timeout_ms / 1000);
-		if (cancel_all(m, err) < 0)
+		if (cancel_all(m, true, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -322,14 +330,134 @@ static int dismiss(struct migration *m, struct disk *disk, int64_t timeout_ms, s
 	return 0;
 }
 
+static int cancel_by_force(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (cancel_all(m, true, err) < 0)
+		return -1;
+	return await_concluded(m, timeout_ms, err);
+}
+
+static bool any_stopped(const struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].stopped)
+			return true;
+	return false;
+}
+
+static bool concluded_or_stopped(struct migration *m)
+{
+	return all_concluded(m) || any_stopped(m);
+}
+
+/* As at the switchover, with both sides equal. One that was stopped by an error does not. */
+static int cancel_in_step(struct migration *m, struct err *err)
+{
+	if (!any_stopped(m) && (cancel_all(m, false, err) < 0 ||
+				side_await(&m->src, "the end of the mirrors", CANCEL_PATIENCE_MS,
+					   concluded_or_stopped, err) < 0))
+		return -1;
+	return all_concluded(m) ? 0 : err_set(err, ERR_FAILED, "an error has stopped a mirror");
+}
+
+/* On record before it is: whoever comes after us lets it run on. */
+static int halt_guest(struct migration *m, struct err *err)
+{
+	int ret;
+
+	m->halted = true;
+	if (migration_record(m, err) < 0)
+		return -1;
+	ret = qmp_stop(m->src.qmp, err);
+	qmp_forget(m->stop_status); /* it was us */
+	m->stop_status = NULL;
+	return ret;
+}
+
+static bool src_runs(struct migration *m)
+{
+	return m->src.resumed;
+}
+
+static int let_guest_go_on(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	if (!m->halted)
+		return 0;
+	m->src.resumed = false;
+	if (qmp_finish(qmp_cont_send(m->src.qmp), err) < 0 ||
+	    side_await(&m->src, "the guest to run on", timeout_ms, src_runs, err) < 0)
+		return -1;
+	m->halted = false;
+	return 0;
+}
+
+/* A mirror that makes the guest's writes on both sides itself must not be ended while it makes
+ * one, unless it ends in step: mirror_run() frees what the write still uses, and only then waits
+ * for it (8.2 to 11.1). With the destination's QEMU killed just before `ram`, the source's 11.1.3
+ * died of that in 4 of 70 moves ("corrupted double-linked list"), with its guest. So it does not
+ * end by itself (on-target-error=stop), and when it cannot end in step, the guest is stopped for
+ * that moment. Its connections are shut down first: QEMU would wait for what is under way there,
+ * to stop the guest. */
+static int end_write_blocking(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	struct err other = {0};
+	int halted, ret;
+
+	if (m->undone_for != ERR_TIMEOUT && cancel_in_step(m, err) == 0)
+		return 0;
+	link_hang_up(m);
+	halted = halt_guest(m, &other);
+	ret = cancel_by_force(m, timeout_ms, err);
+	if (ret == 0 && halted < 0)
+		*err = other;
+	return ret < 0 ? ret : halted;
+}
+
+/* Whether a mirror makes writes of the guest now. */
+static int makes_writes(struct migration *m, bool *makes, struct err *err)
+{
+	struct qmp_status status;
+
+	*makes = false;
+	if (!m->begun[step_row("sync")] || all_concluded(m))
+		return 0;
+	if (qmp_status_query(m->src.qmp, &status, err) < 0)
+		return -1;
+	*makes = status.running;
+	return 0;
+}
+
+int mirrors_wait_for_guest(struct migration *m, bool *wait, struct err *err)
+{
+	if (refresh_jobs(m, err) < 0)
+		return -1;
+	return makes_writes(m, wait, err);
+}
+
+static int end_mirrors(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	bool makes;
+
+	if (m->undone_for == ERR_TIMEOUT)
+		link_hang_up(m); /* it may be what QEMU waits for */
+	if (mirrors_wait_for_guest(m, &makes, err) < 0)
+		return -1;
+	return makes ? end_write_blocking(m, timeout_ms, err) : cancel_by_force(m, timeout_ms, err);
+}
+
 /* Also after a successful move with --keep-source: then all are concluded already. */
 int undo_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	struct err other;
+	int ret;
+
 	m->detaching = true;
-	if (m->undone_for == ERR_TIMEOUT)
-		link_hang_up(m); /* it may be what QEMU waits for */
-	if (refresh_jobs(m, err) < 0 || cancel_all(m, err) < 0 ||
-	    await_concluded(m, timeout_ms, err) < 0)
+	ret = end_mirrors(m, timeout_ms, err);
+	if (let_guest_go_on(m, timeout_ms, &other) < 0) {
+		if (ret < 0)
+			problems_add(&m->left_behind, "%s", err->text);
+		*err = other;
 		return -1;
-	return undo_each_disk(m, dismiss, timeout_ms, err);
+	}
+	return ret < 0 ? -1 : undo_each_disk(m, dismiss, timeout_ms, err);
 }

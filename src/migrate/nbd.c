@@ -28,6 +28,14 @@ static int no_port(struct migration *m, struct err *err)
 		       m->dst.name, m->opt->port_low, m->opt->port_high);
 }
 
+static int port_taken(struct migration *m, int port, struct err *err)
+{
+	return err_set(err, ERR_FAILED,
+		       "%s: port %d, at which the mirrors look for its QEMU, was taken by another "
+		       "program before it was started again; begin again",
+		       m->dst.name, port);
+}
+
 int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	/* Started again, it is looked for where it was. */
@@ -48,7 +56,7 @@ int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 		if (!port_in_use(err))
 			return -1;
 	}
-	return no_port(m, err);
+	return m->retried ? port_taken(m, low, err) : no_port(m, err);
 }
 
 /* QEMU's own error says that no server is running, which is as good. */
@@ -282,6 +290,37 @@ static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, st
 	return -1;
 }
 
+static int remove_node(struct migration *m, const char *node, struct err *err)
+{
+	bool there;
+
+	if (qmp_node_exists(m->src.qmp, node, &there, err) < 0)
+		return -1;
+	return there ? qmp_node_del(m->src.qmp, node, err) : 0;
+}
+
+/* The names of the two nodes are taken in turn. */
+int nbd_plug_anew(struct migration *m, struct disk *disk, int64_t timeout_ms, bool *done,
+		  struct err *err)
+{
+	const char *next = disk->on_nbd ? disk->plug : disk->nbd;
+	const char *old = disk->on_nbd ? disk->nbd : disk->plug;
+	struct qmp_target target;
+
+	*done = false;
+	if (see_port(m, timeout_ms, err) < 0 || remove_node(m, next, err) < 0)
+		return -1;
+	target_of(m, disk, &target);
+	target.nbd_node = next;
+	target.fd_name = NULL;
+	target.reconnect_s = 0;
+	if (qmp_target_replug(m->src.qmp, disk->target, &target, err) < 0)
+		return err->kind == ERR_QMP ? remove_node(m, next, err) : -1;
+	*done = true;
+	disk->on_nbd = !disk->on_nbd;
+	return remove_node(m, old, err);
+}
+
 /* A link that was lost a moment ago is not known to be: it is waited for like any other. */
 static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 {
@@ -327,15 +366,6 @@ int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-static int remove_node(struct migration *m, const char *node, struct err *err)
-{
-	bool there;
-
-	if (qmp_node_exists(m->src.qmp, node, &there, err) < 0)
-		return -1;
-	return there ? qmp_node_del(m->src.qmp, node, err) : 0;
-}
-
 static int remove_target(struct migration *m, struct disk *disk, int64_t timeout_ms,
 			 struct err *err)
 {
@@ -351,7 +381,7 @@ static int remove_target(struct migration *m, struct disk *disk, int64_t timeout
 	if (disk->has_plug && remove_node(m, disk->plug, err) < 0)
 		return -1;
 	disk->has_plug = false;
-	return 0;
+	return m->retried ? remove_node(m, disk->nbd, err) : 0;
 }
 
 /* See stop_nbd_and_continue(). A source that connects by itself is to be gone before: it would

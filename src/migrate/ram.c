@@ -308,13 +308,16 @@ static int cancel_and_take_back(struct migration *m, int64_t timeout_ms, struct 
 	return take_guest_back(m, timeout_ms, err);
 }
 
-/* A guest that goes on while its writes, made on both sides at once, fail on the other side can
- * take its QEMU with it (11.1.3: see qmp_migrate_incoming()). So the mirrors end while it is
- * stopped. What does not end is said by the undo of their own step. */
+/* Mirrors that make the guest's writes end best while it is stopped: see end_write_blocking().
+ * While it runs they are left to the undo of their own step, when the migration, which could stop
+ * it at any moment, is no more. What does not end is said by that, too. */
 static void end_mirrors(struct migration *m, int64_t timeout_ms)
 {
 	struct err err;
+	bool wait;
 
+	if (mirrors_wait_for_guest(m, &wait, &err) < 0 || wait)
+		return;
 	if (undo_mirror(m, timeout_ms, &err) == 0 || err.kind != ERR_TIMEOUT)
 		return;
 	hang_up(m);

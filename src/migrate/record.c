@@ -157,6 +157,7 @@ static void refresh(struct migration *m)
 	r->switched = m->switched;
 	r->capabilities = m->capabilities_set;
 	r->retried = (uint32_t)m->retried;
+	r->halted = m->halted;
 	r->parameters = m->parameters_set;
 	r->max_bandwidth = m->src_parameters.max_bandwidth;
 	r->src_downtime_limit = m->src_parameters.downtime_limit_ms;
@@ -340,7 +341,7 @@ size_t record_row(const struct record *record)
 
 size_t record_furthest_row(const struct record *record)
 {
-	size_t row = record_row(record), again = step_row("rejoin");
+	size_t row = record_row(record), again = step_row("sync");
 
 	return record->retried && row < again ? again : row;
 }
@@ -433,6 +434,7 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 	m->incoming = r->incoming || row >= step_row("listen");
 	m->migrating = r->migrating;
 	m->retried = (int)r->retried;
+	m->halted = r->halted;
 	m->switched = m->may_have_run = r->switched;
 	m->capabilities_set = r->capabilities;
 	m->parameters_set = r->parameters;

@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "migrate/link.h"
+#include "migrate/nbd.h"
 #include "migrate/step_functions.h"
 
 /* --- whether --- */
@@ -102,10 +103,44 @@ static void forget_destination(struct migration *m)
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
+		disk->rejoined = false;
 		disk->dst = NULL;
 		free(disk->dst_node);
 		disk->dst_node = NULL;
 	}
+}
+
+static int see_images(struct migration *m, struct err *err)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		free(disk->dst_left);
+		disk->dst_left =
+			host_file_state(m->host, disk->dst_path, m->opt->timeouts.answer_ms, err);
+		if (!disk->dst_left)
+			return -1;
+	}
+	return 0;
+}
+
+int retry_accept(struct migration *m, struct err *err)
+{
+	for (size_t i = 0; i < m->disks.count; i++) {
+		const struct disk *disk = &m->disks.list[i];
+		_autofree_ char *now =
+			host_file_state(m->host, disk->dst_path, m->opt->timeouts.answer_ms, err);
+
+		if (!now)
+			return -1;
+		if (!str_eq(now, disk->dst_left))
+			return err_set(err, ERR_FAILED,
+				       "disk %s: %s on %s was made anew or written to when its "
+				       "QEMU was started again, and what was copied may be gone; "
+				       "--start must only start it",
+				       disk->name, disk->dst_path, m->dst.name);
+	}
+	return 0;
 }
 
 static int begin(struct migration *m, struct err *err)
@@ -116,6 +151,8 @@ static int begin(struct migration *m, struct err *err)
 		return -1;
 	link_close(m);
 	forget_destination(m);
+	if (see_images(m, err) < 0)
+		return -1;
 	return migration_record(m, err);
 }
 
@@ -148,35 +185,50 @@ static bool has_caught_up(const struct migration *m, const struct qmp_job *job)
 	       job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
 }
 
-static int rejoin(struct migration *m, struct disk *disk, bool *joined, struct err *err)
+/* A mirror without anything to copy does not know that its connection is lost, and would learn it
+ * by the guest's next write, or by the last flush, too late to be resumed. */
+static int rejoin(struct migration *m, struct disk *disk, bool *joined, uint64_t *done_bytes,
+		  struct err *err)
 {
 	const char *id = disk->job;
 	struct qmp_job job;
 
+	*joined = disk->stopped = false; /* an event that comes from here on is of now */
 	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
 		return -1;
-	*joined = job.found && !job.stopped && has_caught_up(m, &job);
-	if (!job.stopped)
-		return 0;
-	return qmp_job_resume(m->src.qmp, id, err);
-}
-
-static int rejoin_all(struct migration *m, bool *joined, struct err *err)
-{
-	*joined = true;
-	for (size_t i = 0; i < m->disks.count; i++) {
-		bool one;
-
-		if (rejoin(m, &m->disks.list[i], &one, err) < 0)
-			return -1;
-		*joined = *joined && one;
+	*done_bytes += job.done_bytes;
+	if (job.stopped) {
+		disk->rejoined = true;
+		return qmp_job_resume(m->src.qmp, id, err);
 	}
+	if (!disk->rejoined)
+		return nbd_plug_anew(m, disk, m->opt->timeouts.connect_ms, &disk->rejoined, err);
+	*joined = job.found && has_caught_up(m, &job);
 	return 0;
 }
 
+static int rejoin_all(struct migration *m, bool *joined, uint64_t *done_bytes, struct err *err)
+{
+	*joined = true;
+	*done_bytes = 0;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		bool one;
+
+		if (rejoin(m, &m->disks.list[i], &one, done_bytes, err) < 0)
+			return -1;
+		*joined = *joined && one;
+	}
+	for (size_t i = 0; i < m->disks.count; i++)
+		*joined = *joined && !m->disks.list[i].stopped;
+	return 0;
+}
+
+/* The deadline counts from the last progress, for what the guest has written meanwhile may be
+ * much. */
 int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int64_t until_ms = loop_now_ms() + timeout_ms;
+	uint64_t done_bytes, most_bytes = 0;
 	bool joined = false;
 
 	link_expect(m);
@@ -185,12 +237,15 @@ int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
 			return err_set(err, ERR_TIMEOUT,
 				       "timed out after %.3g s waiting for the mirrors to go on",
 				       (double)timeout_ms / 1000);
-		if (migration_rest(m, LOOK_MS, err) < 0 || rejoin_all(m, &joined, err) < 0)
+		if (migration_rest(m, LOOK_MS, err) < 0 ||
+		    rejoin_all(m, &joined, &done_bytes, err) < 0)
 			return -1;
+		if (done_bytes > most_bytes) {
+			most_bytes = done_bytes;
+			until_ms = loop_now_ms() + timeout_ms;
+		}
 	}
 	link_watch(m);
-	for (size_t i = 0; i < m->disks.count; i++)
-		m->disks.list[i].stopped = false; /* by errors of before */
 	m->retrying = false;
 	return 0;
 }

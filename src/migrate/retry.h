@@ -25,4 +25,9 @@ int retry_after(struct migration *m, const struct step *step, struct err *err);
 
 size_t retry_row(void);
 
+/* For a QEMU that was started again, before anything of it is used: -1 when an image is not as the
+ * one before has left it. What has been copied is not copied again, so whoever makes images anew
+ * in the command of --start, as before the first start, would take it away unseen. */
+int retry_accept(struct migration *m, struct err *err);
+
 #endif

@@ -138,6 +138,13 @@ int side_open_dst(struct migration *m, struct err *err)
 	return side_open(m, &m->dst, stream, err);
 }
 
+static void mirror_failed(const struct migration *m, const struct disk *disk, const char *why,
+			  struct err *err)
+{
+	err_set(err, ERR_FAILED, "disk %s: its mirror to %s failed: %s", disk->name, m->dst.name,
+		why);
+}
+
 /* What ends every wait: true with @err set. */
 static bool has_failed(struct migration *m, struct err *err)
 {
@@ -147,15 +154,11 @@ static bool has_failed(struct migration *m, struct err *err)
 		struct disk *disk = &m->disks.list[i];
 
 		if (disk->ended && disk->error[0]) {
-			err_set(err, ERR_FAILED, "disk %s: its mirror to %s failed: %s", disk->name,
-				m->dst.name, disk->error);
+			mirror_failed(m, disk, disk->error, err);
 			return true;
 		}
 		if (disk->stopped && !m->retrying) {
-			err_set(err, ERR_FAILED,
-				"disk %s: its mirror to %s was stopped by an error over there, or "
-				"of the connection",
-				disk->name, m->dst.name);
+			mirror_failed(m, disk, "an error has stopped it", err);
 			return true;
 		}
 	}
@@ -178,9 +181,29 @@ static bool has_failed(struct migration *m, struct err *err)
 	return false;
 }
 
+/* No event tells which error has stopped a mirror. */
+static void ask_what_stopped(struct migration *m, struct err *err)
+{
+	for (size_t i = 0; !m->retrying && i < m->disks.count; i++) {
+		const struct disk *disk = &m->disks.list[i];
+		const char *id = disk->job;
+		struct qmp_job job;
+		struct err ignored;
+
+		if (!disk->stopped || qmp_jobs_query(m->src.qmp, &id, &job, 1, &ignored) < 0 ||
+		    !job.error[0])
+			continue;
+		mirror_failed(m, disk, job.error, err);
+		return;
+	}
+}
+
 int migration_check_alive(struct migration *m, struct err *err)
 {
-	return has_failed(m, err) ? -1 : 0;
+	if (!has_failed(m, err))
+		return 0;
+	ask_what_stopped(m, err);
+	return -1;
 }
 
 struct waiting {
@@ -225,6 +248,8 @@ int migration_await(struct migration *m, const char *what, int64_t timeout_ms,
 
 		ret = await(&w, what, until_ms - loop_now_ms());
 	} while (ret < 0 && reopen_may_help(m) && (ret = reopen_destination(m, err)) == 0);
+	if (ret < 0 && err->kind == ERR_FAILED)
+		ask_what_stopped(m, err);
 	return ret;
 }
 

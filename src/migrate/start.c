@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "migrate/look.h"
+#include "migrate/retry.h"
 #include "migrate/step_functions.h"
 
 /* No event tells that a socket has come to be. */
@@ -84,5 +85,5 @@ int step_accept(struct migration *m, int64_t timeout_ms, struct err *err)
 		return -1;
 	if (m->problems.count)
 		return err_set(err, ERR_FAILED, "%s", m->problems.list[0]);
-	return 0;
+	return m->retrying ? retry_accept(m, err) : 0;
 }

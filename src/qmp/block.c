@@ -1,5 +1,6 @@
 #include "qmp/block.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -240,16 +241,19 @@ int qmp_job_dismiss(struct qmp *qmp, const char *job, struct err *err)
 
 static void parse_job(struct qmp_job *job, const json_t *entry)
 {
+	const char *io_status = qmp_str(entry, "io-status");
 	const char *error = qmp_str(entry, "error");
 
 	job->found = true;
 	job->concluded = str_eq(qmp_str(entry, "status"), "concluded");
 	job->ready = json_is_true(json_object_get(entry, "ready"));
 	job->in_sync = json_is_true(json_object_get(entry, "actively-synced"));
-	job->stopped = json_is_true(json_object_get(entry, "paused")) &&
-		       !str_eq(qmp_str(entry, "io-status"), "ok");
+	job->stopped = json_is_true(json_object_get(entry, "paused")) && io_status &&
+		       !str_eq(io_status, "ok");
 	job->done_bytes = qmp_u64(entry, "offset");
 	job->total_bytes = qmp_u64(entry, "len");
+	if (job->stopped)
+		error = str_eq(io_status, "nospace") ? strerror(ENOSPC) : strerror(EIO);
 	snprintf(job->error, sizeof(job->error), "%s", error ? error : "");
 }
 

@@ -129,9 +129,9 @@ struct qmp_job {
 	bool concluded; /* ended, waits for job-dismiss */
 	bool ready;
 	bool in_sync; /* a write-blocking mirror with nothing left to copy (actively-synced) */
-	bool stopped; /* by an error */
+	bool stopped; /* by an error (io-status), which can be resumed from */
 	uint64_t done_bytes, total_bytes;
-	char error[512]; /* of a concluded job; "" if it went well */
+	char error[512]; /* of a concluded or stopped job; "" if it went well */
 };
 
 /* query-block-jobs: fills @jobs[i] for @ids[i]; a job that is not there has found=false. */

@@ -168,6 +168,41 @@ class Retries(RetriesTest):
         self.assertNotIn("retries", self.ends(DONE))
         move.check_moved()
 
+    def test_disks_that_nobody_writes_to(self):
+        """A mirror that has nothing to copy does not know that its connection is lost: the
+        guest's next write may not find out."""
+        self.joins_with(rate=0)
+
+    def test_disks_that_nobody_writes_to_any_more(self):
+        """Something is left to be flushed."""
+        self.joins_with(rate=20)
+
+    def joins_with(self, rate):
+        move = self.prepare_start(disks=[Disk(dst_image=False) for _ in range(4)], rate=rate)
+        self.begin(move, "--retries", "1", halt="ram")
+        move.source.watch.command("stop")
+        self.kill_destination()
+        self.process.send_signal(signal.SIGCONT)
+        self.says("it is started again")
+        self.wait_for_halt(self.process, "ram")
+        connections = self.a.run(["ss", "-H", "-tn", "state", "established",
+                                  "dst", self.b.ipv4, "dport", "=", ":49152"]).stdout
+        self.assertEqual(len(connections.splitlines()), 4, connections)
+        move.source.watch.command("cont")
+        self.ends(DONE)
+        move.check_moved(may_complain=True)
+
+    @for_each(["rm -f {0}; truncate -s 64M {0}", "qemu-img create -q -f raw {0} 64M"])
+    def test_its_images_are_made_anew(self, how):
+        """By the command of --start: what was copied would be gone."""
+        move = self.prepare_start(rate=10)
+        command = f"{how.format(move.guest.image(0))} && {self.command(move)}"
+        self.how_to_start = lambda _: ("--start", command)
+        self.begin(move, "--retries", "1", halt="ram")
+        self.kill_destination()
+        self.assertIn("was made anew or written to", self.ends(FAILED))
+        move.check_stayed([*SOCKETS, r"disk0\.img$"], may_complain=True)
+
     def test_it_cannot_be_started_again(self):
         move = self.prepare_start(**TWO_DISKS)
         once = f"[ ! -e {hosts.WORK}/once ] || {{ echo not again >&2; exit 1; }}; touch {hosts.WORK}/once; "

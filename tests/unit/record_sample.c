@@ -71,6 +71,7 @@ static const struct record sample = {
 	.stall_ms = 4,
 	.reconnect_ms = 6,
 	.reconnects = true,
+	.halted = true,
 	.retried = 9,
 	.switchover_ms = INT64_MAX,
 	.step = S("switchover"),
@@ -177,6 +178,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	VALUE(stall_ms);
 	VALUE(reconnect_ms);
 	VALUE(reconnects);
+	VALUE(halted);
 	VALUE(retried);
 	VALUE(switchover_ms);
 	return NULL;
