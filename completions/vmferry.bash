@@ -48,7 +48,7 @@ _vmferry() {
 		return
 		;;
 	--encrypt)
-		COMPREPLY=($(compgen -W 'psk x509:/ none' -- "$cur"))
+		COMPREPLY=($(compgen -W 'psk x509:/ ssh none' -- "$cur"))
 		[[ ${COMPREPLY-} != x509* ]] || compopt -o nospace
 		return
 		;;

@@ -55,6 +55,7 @@ struct cmdline {
 	struct options options;
 	const char **disks, **maps; /* behind options.disks, options.maps */
 	bool json;
+	bool ports;            /* --ports was given */
 	bool batch;            /* nobody is asked anything */
 	const char *vm;        /* status, cancel, recover: which; NULL: none was named */
 	bool all;              /* recover: every one */

@@ -159,10 +159,12 @@ static int take_encrypt(struct cmdline *cmd, const char *arg, struct err *err)
 		cmd->options.encrypt = ENCRYPT_NONE;
 	else if (str_eq(arg, "psk"))
 		cmd->options.encrypt = ENCRYPT_PSK;
+	else if (str_eq(arg, "ssh"))
+		cmd->options.encrypt = ENCRYPT_SSH;
 	else if (str_starts(arg, "x509:/"))
 		cmd->options.encrypt = ENCRYPT_X509;
 	else
-		return bad(err, "--encrypt", arg, "wants psk, x509:/DIRECTORY or none");
+		return bad(err, "--encrypt", arg, "wants psk, x509:/DIRECTORY, ssh or none");
 	cmd->options.certificates = cmd->options.encrypt == ENCRYPT_X509 ? strchr(arg, '/') : NULL;
 	return 0;
 }
@@ -188,6 +190,7 @@ static int take_ports(struct cmdline *cmd, const char *arg, struct err *err)
 		return bad(err, "--ports", arg, "wants LOW-HIGH, two or more of 1 to 65535");
 	cmd->options.port_low = (int)from;
 	cmd->options.port_high = (int)to;
+	cmd->ports = true;
 	return 0;
 }
 
@@ -350,7 +353,8 @@ static const struct row rows[] = {
 	{"downtime-limit", 0, "MS", FOR_MIGRATE | FOR_PERFORM, take_downtime_limit,
 	 "how long RAM may keep the guest stopped (QEMU's downtime-limit)"},
 	{"encrypt", 0, "METHOD", FOR_MIGRATE, take_encrypt,
-	 "psk (default to another host): by a key for this move; x509:DIR: by certificates; none"},
+	 "psk (default to another host): by a key for this move; x509:DIR: by certificates; ssh: "
+	 "through SSH, with no port opened; none"},
 	{"data-address", 0, "ADDR", FOR_MIGRATE | FOR_PREPARE, take_data_address,
 	 "the destination's address for disks and RAM (default: the one SSH reached)"},
 	{"ports", 0, "LOW-HIGH", FOR_MIGRATE | FOR_PREPARE, take_ports,
@@ -463,6 +467,10 @@ static int take_destination(struct cmdline *cmd, poptContext popt, struct err *e
 		ret = destination_parse(destination, &opt->dst, err);
 	if (ret < 0)
 		return -1;
+	if (opt->encrypt == ENCRYPT_SSH && !opt->dst.host)
+		return err_set(err, ERR_USAGE,
+			       "--encrypt=ssh: \"%s\" is on this host, which is not reached by SSH",
+			       destination);
 	opt->ssh.host = opt->dst.host;
 	opt->ssh.user = opt->dst.user;
 	opt->ssh.port = opt->dst.port;
@@ -482,10 +490,27 @@ static int check_retries(const struct options *opt, struct err *err)
 	return 0;
 }
 
+/* What has no part in a move whose data goes through SSH. */
+static int check_ssh_data(const struct cmdline *cmd, struct err *err)
+{
+	const struct options *opt = &cmd->options;
+
+	if (opt->encrypt != ENCRYPT_SSH)
+		return 0;
+	if (opt->data_address)
+		return err_set(err, ERR_USAGE,
+			       "--data-address: with --encrypt=ssh all goes to where SSH goes");
+	if (cmd->ports)
+		return err_set(err, ERR_USAGE, "--ports: with --encrypt=ssh no port is opened");
+	if (opt->retries)
+		return err_set(err, ERR_USAGE, "--retries and --encrypt=ssh exclude one another");
+	return 0;
+}
+
 /* In prepare the cookie says whether it is incremental. */
 static int check_together(const struct cmdline *cmd, struct err *err)
 {
-	if (!cmd->help && check_retries(&cmd->options, err) < 0)
+	if (!cmd->help && (check_retries(&cmd->options, err) < 0 || check_ssh_data(cmd, err) < 0))
 		return -1;
 	if (cmd->options.trust_backing && !cmd->options.incremental && !cmd->help &&
 	    cmd->command->bit != FOR_PREPARE)

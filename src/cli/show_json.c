@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "cli/show.h"
 #include "migrate/keys.h"
+#include "migrate/tunnel.h"
 
 struct show_json {
 	struct show show;
@@ -184,8 +185,8 @@ static void on_plan(struct show *show, const struct migration *m)
 	add_string(&b, "method", m->in_stream ? "stream" : "mirror");
 	add_string(&b, "encryption", keys_method_name(keys_method(m)));
 	add_string(&b, "data_address", m->listening.address);
-	add_number(&b, "port_low", m->opt->port_low);
-	add_number(&b, "port_high", m->opt->port_high);
+	add_number(&b, "port_low", tunnel_is_used(m) ? 0 : m->opt->port_low);
+	add_number(&b, "port_high", tunnel_is_used(m) ? 0 : m->opt->port_high);
 	add_string(&b, "start", m->opt->start);
 	add_bool(&b, "keep_source", m->opt->keep_source);
 	add_bool(&b, "incremental", m->incremental);

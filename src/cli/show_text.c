@@ -10,6 +10,7 @@
 #include "cli/show.h"
 #include "cli/words.h"
 #include "migrate/keys.h"
+#include "migrate/tunnel.h"
 
 #define PLAIN_EVERY_MS 5000
 
@@ -212,10 +213,13 @@ static void add_plan(struct buf *b, const struct migration *m)
 	if (m->incremental)
 		buf_printf(b, "incremental: the top image of each disk; backing images %s\n",
 			   m->opt->trust_backing ? "are trusted to be the same" : "are compared");
-	buf_printf(b, "data: to %s, %s of %d to %d, %s\n",
-		   m->listening.address ? m->listening.address : "?",
-		   m->in_stream || !m->disks.count ? "a port" : "two ports", m->opt->port_low,
-		   m->opt->port_high, keys_words(m));
+	if (tunnel_is_used(m))
+		buf_printf(b, "data: to %s, through SSH: no port is opened\n", m->dst.name);
+	else
+		buf_printf(b, "data: to %s, %s of %d to %d, %s\n",
+			   m->listening.address ? m->listening.address : "?",
+			   m->in_stream || !m->disks.count ? "a port" : "two ports",
+			   m->opt->port_low, m->opt->port_high, keys_words(m));
 	if (m->opt->start)
 		buf_printf(b, "start on %s: %s\n", m->dst.name, m->opt->start);
 	add_extras(b, m);

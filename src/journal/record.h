@@ -70,7 +70,7 @@ struct record {
 	char *identity, *config, *known_hosts;
 	char *start;
 	char *mirror;       /* "auto", "blockdev", "drive", "none" */
-	char *encrypt;      /* "psk", "x509", "none"; NULL: none */
+	char *encrypt;      /* "psk", "x509", "ssh", "none"; NULL: none */
 	char *certificates; /* "x509": their directory */
 	char *data_address;
 	bool sudo;
@@ -101,7 +101,8 @@ struct record {
 	uint64_t max_bandwidth;      /* bytes/s */
 	uint64_t src_downtime_limit; /* ms */
 	char *src_tls_name;          /* tls-hostname, or NULL */
-	char *src_keys, *dst_keys;   /* directories made for a key, on the two hosts, or NULL */
+	char *src_keys, *dst_keys;   /* directories made for a key, or for the sockets of
+				      * "ssh", on the two hosts, or NULL */
 	char *address;               /* where the destination listens; numeric */
 	uint32_t nbd_port, ram_port; /* 0: not yet */
 

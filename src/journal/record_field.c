@@ -41,7 +41,7 @@ static const char *const outcomes[] = {
 
 static const char *const mirrors[] = {"auto", "blockdev", "drive", "none", NULL};
 
-static const char *const encryptions[] = {"psk", "x509", "none", NULL};
+static const char *const encryptions[] = {"psk", "x509", "ssh", "none", NULL};
 
 static const struct record_field record[] = {
 	{IN_RECORD(id), TEXT, .check = record_text_id, .required = true},

@@ -12,6 +12,7 @@
 #include "migrate/link.h"
 #include "migrate/mark.h"
 #include "migrate/step_functions.h"
+#include "migrate/tunnel.h"
 
 static bool dst_runs(struct migration *m)
 {
@@ -135,7 +136,8 @@ int step_release(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (undo_hold(m, timeout_ms, err) < 0)
 		note_untidy(m, err);
-	if (keys_release(m, timeout_ms, err) < 0)
+	if (tunnel_is_used(m) ? undo_tunnel(m, timeout_ms, err) < 0
+			      : keys_release(m, timeout_ms, err) < 0)
 		note_untidy(m, err);
 	if (m->guard && guard_leave(m->guard, timeout_ms, err) < 0)
 		note_untidy(m, err);

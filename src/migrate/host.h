@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "base/process.h"
 #include "base/stream.h"
+#include "ssh/forward.h"
 #include "ssh/ssh.h"
 
 struct host;
@@ -35,6 +36,10 @@ struct host_ops {
 	int (*command)(struct host *host, const char *command, int64_t timeout_ms,
 		       struct process_output *output, struct err *err);
 	struct stream *(*program)(struct host *host, const char *command, struct err *err);
+	struct ssh_forward *(*forward)(struct host *host, const char *directory,
+				       const struct ssh_forwarded *sockets, size_t count,
+				       struct err *err); /* NULL: nothing goes through SSH */
+	const char *(*forward_login)(const struct host *host);
 	void (*close)(struct host *host);
 };
 
@@ -138,6 +143,20 @@ static inline int host_command(struct host *host, const char *command, int64_t t
 static inline struct stream *host_program(struct host *host, const char *command, struct err *err)
 {
 	return host->ops->program(host, command, err);
+}
+
+/* As ssh_forward_start(), for a host that is reached by SSH. */
+static inline struct ssh_forward *host_forward(struct host *host, const char *directory,
+					       const struct ssh_forwarded *sockets, size_t count,
+					       struct err *err)
+{
+	return host->ops->forward(host, directory, sockets, count, err);
+}
+
+/* As ssh_forward_login(). */
+static inline const char *host_forward_login(const struct host *host)
+{
+	return host->ops->forward_login(host);
 }
 
 /* As host_command, and a status other than 0 is an error with the command's last line of

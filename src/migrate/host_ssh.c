@@ -117,6 +117,23 @@ static struct stream *remote_program(struct host *host, const char *command, str
 	return ssh ? ssh_program(ssh, command, err) : NULL;
 }
 
+static struct ssh_forward *remote_forward(struct host *host, const char *directory,
+					  const struct ssh_forwarded *sockets, size_t count,
+					  struct err *err)
+{
+	struct ssh_host *h = (struct ssh_host *)host;
+	struct ssh *ssh = session(host, err);
+
+	return ssh ? ssh_forward_start(ssh, &h->target, directory, sockets, count, err) : NULL;
+}
+
+static const char *remote_forward_login(const struct host *host)
+{
+	const struct ssh_host *h = (const struct ssh_host *)host;
+
+	return h->ssh ? ssh_forward_login(h->ssh) : NULL;
+}
+
 static void remote_close(struct host *host)
 {
 	struct ssh_host *h = (struct ssh_host *)host;
@@ -141,6 +158,8 @@ static const struct host_ops remote_ops = {
 	.free_space = remote_free_space,
 	.command = remote_command,
 	.program = remote_program,
+	.forward = remote_forward,
+	.forward_login = remote_forward_login,
 	.close = remote_close,
 };
 

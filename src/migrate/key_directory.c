@@ -61,7 +61,8 @@ static int take_place(struct host *host, char *text, const char *name, struct ke
 	if (!parent || *parent != '/' || !rest || *rest || strspn(owner, "0123456789") == 0 ||
 	    owner[strspn(owner, "0123456789")])
 		return err_set(err, ERR_FAILED,
-			       "%s: no directory is seen there for a key (/run, /dev/shm, /tmp)",
+			       "%s: no directory is seen there for a key, or sockets (/run, "
+			       "/dev/shm, /tmp)",
 			       host->name);
 	place->path = str_printf("%s/%s", parent, name);
 	place->owner = str_eq(owner, own) ? NULL : str_dup(owner);
@@ -98,6 +99,27 @@ static int run(struct host *host, const char *command, int64_t timeout_ms, struc
 	return ret;
 }
 
+/* @what: "" for the directory itself, or "-R" with what is in it. */
+static int give(struct host *host, const struct key_place *place, const char *what,
+		int64_t timeout_ms, struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(place->path);
+	_autofree_ char *command = str_printf("chown %s %s %s", what, place->owner, word);
+
+	return place->owner ? run(host, command, timeout_ms, err) : 0;
+}
+
+int key_directory_make_empty(struct host *host, const struct key_place *place, int64_t timeout_ms,
+			     struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(place->path);
+	_autofree_ char *command = str_printf("mkdir -m 0700 -- %s", word);
+
+	if (run(host, command, timeout_ms, err) < 0)
+		return -1;
+	return give(host, place, "", timeout_ms, err);
+}
+
 static int write_file(struct host *host, const char *directory, const char *name, const void *data,
 		      size_t len, struct err *err)
 {
@@ -118,14 +140,13 @@ int key_directory_make(struct host *host, const struct key_place *place, const v
 {
 	_autofree_ char *word = str_shell_quote(place->path);
 	_autofree_ char *make = str_printf("mkdir -m 0700 -- %s", word);
-	_autofree_ char *give = str_printf("chown -R %s %s", place->owner, word);
 
 	if (run(host, make, timeout_ms, err) < 0 ||
 	    write_file(host, place->path, KEY_FILE, key, len, err) < 0 ||
 	    (group &&
 	     write_file(host, place->path, GROUP_FILE, group_pem, sizeof(group_pem) - 1, err) < 0))
 		return -1;
-	return place->owner ? run(host, give, timeout_ms, err) : 0;
+	return give(host, place, "-R", timeout_ms, err);
 }
 
 int key_directory_remove(struct host *host, const char *path, int64_t timeout_ms, struct err *err)

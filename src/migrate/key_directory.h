@@ -24,13 +24,23 @@ int key_directory_choose(struct host *host, const char *name, const char *reader
 int key_directory_make(struct host *host, const struct key_place *place, const void *key,
 		       size_t len, bool group, int64_t timeout_ms, struct err *err);
 
-/* Removes it, with the files that key_directory_make() may have made. One that is not there is no
- * error. */
+/* Makes it, with nothing in it: for sockets. */
+int key_directory_make_empty(struct host *host, const struct key_place *place, int64_t timeout_ms,
+			     struct err *err);
+
+/* Removes it, with the files that key_directory_make(), or who was given an empty one (tunnel.c),
+ * may have made. One that is not there is no error. */
 int key_directory_remove(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
+
+/* The sockets in an empty one. */
+#define KEY_DIRECTORY_NBD "vmferry.nbd"
+#define KEY_DIRECTORY_RAM "vmferry.ram"
 
 /* The same as words of a POSIX shell, of the directory whose name is in $keys. */
 #define KEY_DIRECTORY_REMOVE                                                                       \
-	"rm -f -- \"$keys/keys.psk\" \"$keys/dh-params.pem\"; rmdir -- \"$keys\""
+	"for f in keys.psk dh-params.pem " KEY_DIRECTORY_NBD " " KEY_DIRECTORY_RAM                 \
+	" " SSH_FORWARD_CONFIG " " SSH_FORWARD_KNOWN_HOSTS                                         \
+	"; do rm -f -- \"$keys/$f\"; done; rmdir -- \"$keys\""
 
 /* The user of process @pid, and of who listens on the Unix socket @path, as a command for
  * key_directory_choose(). The caller's to free. */

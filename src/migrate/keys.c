@@ -42,9 +42,14 @@ enum encrypt_method keys_method(const struct migration *m)
 	return m->opt->dst.host ? ENCRYPT_PSK : ENCRYPT_NONE;
 }
 
+bool keys_are_used(const struct migration *m)
+{
+	return keys_method(m) == ENCRYPT_PSK || keys_method(m) == ENCRYPT_X509;
+}
+
 const char *keys_object(struct migration *m)
 {
-	if (keys_method(m) == ENCRYPT_NONE)
+	if (!keys_are_used(m))
 		return NULL;
 	snprintf(m->keys.object, sizeof(m->keys.object), "vmferry-keys-%s", m->id);
 	return m->keys.object;
@@ -62,6 +67,7 @@ const char *keys_method_name(enum encrypt_method method)
 	static const char *const names[] = {
 		[ENCRYPT_PSK] = "psk",
 		[ENCRYPT_X509] = "x509",
+		[ENCRYPT_SSH] = "ssh",
 		[ENCRYPT_NONE] = "none",
 	};
 
@@ -74,6 +80,8 @@ const char *keys_words(const struct migration *m)
 		return "encrypted, by a key made for this move";
 	if (keys_method(m) == ENCRYPT_X509)
 		return "encrypted, by certificates";
+	if (keys_method(m) == ENCRYPT_SSH)
+		return "through SSH";
 	if (m->opt->encrypt == ENCRYPT_AUTO && !m->by_hand)
 		return "not encrypted, for it stays on this host";
 	return "NOT ENCRYPTED";
@@ -129,7 +137,7 @@ static char *dst_reader(struct migration *m)
 			     : key_reader_listener(m->opt->dst.socket);
 }
 
-static void place_deinit(struct key_place *place)
+void keys_place_deinit(struct key_place *place)
 {
 	free(place->path);
 	free(place->owner);
@@ -153,20 +161,29 @@ static int put_key(struct migration *m, const struct key_place *src, const struc
 	return ret;
 }
 
+int keys_choose_places(struct migration *m, bool ours, struct key_place *src, struct key_place *dst,
+		       int64_t timeout_ms, struct err *err)
+{
+	char *reader = ours ? str_dup(":") : key_reader_process(m->src_pid);
+
+	if (choose(m, m->here, "source", reader, &m->keys.src_directory, src, timeout_ms, err) <
+		    0 ||
+	    choose(m, m->host, "destination", dst_reader(m), &m->keys.dst_directory, dst,
+		   timeout_ms, err) < 0 ||
+	    migration_record(m, err) < 0)
+		return -1;
+	return m->guard ? guard_keys(m->guard, dst->path, err) : 0;
+}
+
 static int make_key(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	struct key_place src = {0}, dst = {0};
-	int ret = -1;
+	int ret = keys_choose_places(m, false, &src, &dst, timeout_ms, err);
 
-	if (choose(m, m->here, "source", key_reader_process(m->src_pid), &m->keys.src_directory,
-		   &src, timeout_ms, err) == 0 &&
-	    choose(m, m->host, "destination", dst_reader(m), &m->keys.dst_directory, &dst,
-		   timeout_ms, err) == 0 &&
-	    migration_record(m, err) == 0 &&
-	    (!m->guard || guard_keys(m->guard, dst.path, err) == 0))
+	if (ret == 0)
 		ret = put_key(m, &src, &dst, timeout_ms, err);
-	place_deinit(&src);
-	place_deinit(&dst);
+	keys_place_deinit(&src);
+	keys_place_deinit(&dst);
 	return ret;
 }
 
@@ -257,8 +274,8 @@ static int remove_over_there(struct migration *m, int64_t timeout_ms, struct err
 	if (ensure_host(m, err) == 0 &&
 	    remove_directory(m->host, &m->keys.dst_directory, timeout_ms, err) == 0)
 		return 0;
-	return err_wrap(err, "%s stays, with a key that is of no use any more",
-			m->keys.dst_directory);
+	return err_wrap(err, "%s stays%s", m->keys.dst_directory,
+			keys_are_used(m) ? ", with a key that is of no use any more" : "");
 }
 
 /* The directory is removed whatever becomes of the object. */

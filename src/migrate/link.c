@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "base/tcp.h"
 #include "migrate/nbd.h"
+#include "migrate/tunnel.h"
 
 /* How often lost connections are looked for. */
 #define LOOK_MS 250
@@ -65,7 +66,7 @@ static void keep_answers_coming(void *arg)
 
 static void begin_to_keep_answers_coming(struct migration *m)
 {
-	if (!m->link.quickack && !qmp_can(&m->dst.caps, QMP_BLOCK_JOB_CHANGE))
+	if (!m->link.quickack && !tunnel_is_used(m) && !qmp_can(&m->dst.caps, QMP_BLOCK_JOB_CHANGE))
 		m->link.quickack =
 			loop_timer_add(m->loop, QUICKACK_EVERY_MS, keep_answers_coming, m);
 }

@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "migrate/look.h"
 #include "migrate/nbd.h"
+#include "migrate/tunnel.h"
 
 static void look_at_state(struct migration *m)
 {
@@ -243,6 +244,8 @@ static int look_at_qemu(struct migration *m, struct err *err)
 	for (size_t i = 0; i < m->disks.count; i++)
 		look_at_iothread(m, &m->disks.list[i]);
 	look_at_space(m);
+	if (tunnel_is_used(m))
+		tunnel_look(m);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "base/tcp.h"
 #include "migrate/look.h"
+#include "migrate/tunnel.h"
 
 /* Why this disk's file cannot be made by us, or NULL. */
 static const char *cannot_create(const struct disk *disk)
@@ -108,6 +109,8 @@ static void choose_address(struct migration *m)
 {
 	struct err err;
 
+	if (tunnel_is_used(m))
+		return;
 	if (m->opt->data_address || !m->by_hand) {
 		m->address = str_dup(m->opt->data_address ? m->opt->data_address
 							  : host_address(m->host));

@@ -41,6 +41,7 @@ void migration_free(struct migration *m)
 	source_process_deinit(&m->process);
 	link_close(m);
 	disconnect_ram(m);
+	ssh_forward_stop(m->forward);
 	journal_close(m->journal);
 	record_deinit(&m->record);
 	qmp_close(m->src.qmp);

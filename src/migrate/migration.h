@@ -75,7 +75,8 @@ struct owner {
 struct keys {
 	char object[64]; /* its name, in both QEMUs */
 	bool src_added, dst_added;
-	char *src_directory, *dst_directory; /* where the key is or may be; NULL: nowhere */
+	/* Where the key is or may be; for ENCRYPT_SSH, the sockets. NULL: nowhere */
+	char *src_directory, *dst_directory;
 };
 
 struct migration {
@@ -120,6 +121,7 @@ struct migration {
 	struct link link;
 	struct keys keys;
 	struct owner owner;
+	struct ssh_forward *forward;     /* --encrypt=ssh, see tunnel.h; NULL: not open */
 	struct qmp_request *stop_status; /* query-status under way since STOP on the source */
 
 	/* What is on record; see record.h. */

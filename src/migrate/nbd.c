@@ -11,6 +11,7 @@
 #include "migrate/nbd_probe.h"
 #include "migrate/retry.h"
 #include "migrate/step_functions.h"
+#include "migrate/tunnel.h"
 
 #define PORT_RETRY_MS 1000
 
@@ -58,7 +59,8 @@ int step_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 	int high = m->retried ? low : m->opt->port_high;
 	int port;
 
-	(void)timeout_ms;
+	if (tunnel_is_used(m))
+		return tunnel_serve(m, timeout_ms, err);
 	if (start_serving(m, low, high, &port, err) < 0)
 		return -1;
 	m->listening.nbd_port = port;
@@ -181,10 +183,13 @@ static int see_port(struct migration *m, int64_t timeout_ms, struct err *err)
 static int connect_disk(struct migration *m, struct disk *disk, const char *name,
 			int64_t timeout_ms, struct err *err)
 {
-	disk->nbd_fd =
-		tcp_connect(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms, err);
+	if (tunnel_is_used(m))
+		disk->nbd_fd = tunnel_connect_nbd(m, timeout_ms, err);
+	else
+		disk->nbd_fd = tcp_connect(m->loop, m->listening.address, m->listening.nbd_port,
+					   timeout_ms, err);
 	if (disk->nbd_fd < 0)
-		return unreachable(m, err);
+		return tunnel_is_used(m) ? -1 : unreachable(m, err);
 	disk->passed_fd = true;
 	return qmp_pass_fd(m->src.qmp, name, disk->nbd_fd, err);
 }
@@ -211,6 +216,8 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 /* Without copies of its sockets we could not end a connection that QEMU has opened. */
 static const char *why_it_cannot_be_made_anew(struct migration *m)
 {
+	if (tunnel_is_used(m))
+		return "they all go through one SSH session";
 	if (m->hangup_kills)
 		return "with a disk in an iothread, the destination's QEMU (before 9.0) would die "
 		       "of that one's end";

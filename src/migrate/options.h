@@ -21,6 +21,7 @@ enum encrypt_method {
 		       */
 	ENCRYPT_PSK,  /* by a key made for this move */
 	ENCRYPT_X509, /* by certificates that are there */
+	ENCRYPT_SSH,  /* through an SSH session, and no port is opened */
 	ENCRYPT_NONE,
 };
 

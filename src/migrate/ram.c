@@ -13,6 +13,7 @@
 #include "migrate/look.h"
 #include "migrate/progress.h"
 #include "migrate/step_functions.h"
+#include "migrate/tunnel.h"
 
 /* Does a QEMU that refused to listen wait as before? From 10.0 on not: see
  * qmp_migrate_incoming(). */
@@ -43,8 +44,9 @@ int step_listen(struct migration *m, int64_t timeout_ms, struct err *err)
 	int low = m->opt->port_low, high = m->opt->port_high;
 	struct qmp_migration now;
 
-	(void)timeout_ms;
 	m->incoming = true;
+	if (tunnel_is_used(m))
+		return tunnel_listen(m, timeout_ms, err) < 0 ? not_listening(m, err) : 0;
 	if (m->resumed && m->listening.ram_port)
 		return 0;
 	if (qmp_migrate_incoming(m->dst.qmp, m->listening.address, low, high, err) < 0)
@@ -144,6 +146,10 @@ static int sample_ram(struct migration *m, uint64_t *figure, struct err *err)
  * swallows could not be cancelled for minutes. */
 static int connect_ram(struct migration *m, struct err *err)
 {
+	if (tunnel_is_used(m)) {
+		m->ram_fd = tunnel_connect_ram(m, err);
+		return m->ram_fd < 0 ? -1 : qmp_pass_fd(m->src.qmp, RAM_FD_NAME, m->ram_fd, err);
+	}
 	m->ram_fd = tcp_connect(m->loop, m->listening.address, m->listening.ram_port,
 				m->opt->timeouts.connect_ms, err);
 	if (m->ram_fd < 0)

@@ -444,8 +444,8 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 		 r->src_tls_name ? r->src_tls_name : "");
 	m->keys.src_directory = str_dup(r->src_keys);
 	m->keys.dst_directory = str_dup(r->dst_keys);
-	m->keys.src_added = keys_method(m) != ENCRYPT_NONE && furthest >= step_row("keys");
-	m->keys.dst_added = keys_method(m) != ENCRYPT_NONE && row >= step_row("keys");
+	m->keys.src_added = keys_are_used(m) && furthest >= step_row("keys");
+	m->keys.dst_added = keys_are_used(m) && row >= step_row("keys");
 	m->nbd_started = row >= step_row("probe") && !r->in_stream;
 	m->listening = (struct listening){
 		.address = r->address,

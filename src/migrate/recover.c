@@ -32,6 +32,7 @@
 #include "migrate/link.h"
 #include "migrate/look.h"
 #include "migrate/step_functions.h"
+#include "migrate/tunnel.h"
 
 enum action {
 	ACTION_RESUME,
@@ -149,7 +150,8 @@ static bool mirrors_are_well(const struct migration *m)
 	return true;
 }
 
-/* The copy goes on in QEMU whether we are there or not. */
+/* The copy goes on in QEMU whether we are there or not; but for what went through an SSH session,
+ * which has ended with us. */
 static struct plan plan_copying(const struct migration *m, const struct found *found)
 {
 	const char *status = found->src_migration.status;
@@ -158,7 +160,8 @@ static struct plan plan_copying(const struct migration *m, const struct found *f
 		     (row == step_row("mirror") && m->record.state == RECORD_DONE);
 
 	if (found->dst != SEEN_THERE || !str_eq(m->dst.status.state, "inmigrate") ||
-	    m->record.state == RECORD_UNDOING || !begun || stops_first(m) || !mirrors_are_well(m))
+	    m->record.state == RECORD_UNDOING || !begun || tunnel_is_used(m) || stops_first(m) ||
+	    !mirrors_are_well(m))
 		return undo();
 	if (str_eq(status, "pre-switchover"))
 		return resume("detach");

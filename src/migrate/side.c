@@ -9,6 +9,7 @@
 #include "migrate/link.h"
 #include "migrate/migration.h"
 #include "migrate/reopen.h"
+#include "migrate/tunnel.h"
 
 static void on_migration_event(struct side *side, const struct qmp_event *event)
 {
@@ -147,6 +148,8 @@ static void mirror_failed(const struct migration *m, const struct disk *disk, co
 /* What ends every wait: true with @err set. */
 static bool has_failed(struct migration *m, struct err *err)
 {
+	if (tunnel_has_failed(m, err))
+		return true;
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 

@@ -54,6 +54,10 @@ STEP_FUNCTION(undo_keys);
 /* probe.c */
 STEP_FUNCTION(step_probe);
 
+/* tunnel.c */
+STEP_FUNCTION(step_tunnel);
+STEP_FUNCTION(undo_tunnel);
+
 /* nbd.c */
 STEP_FUNCTION(step_serve);
 STEP_FUNCTION(undo_serve);

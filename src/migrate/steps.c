@@ -22,6 +22,7 @@
 #include "migrate/keys.h"
 #include "migrate/look.h"
 #include "migrate/step_functions.h"
+#include "migrate/tunnel.h"
 
 /* One of these two stands in every row; an empty reason does not compile. */
 #define UNDO(function) .undo = (function)
@@ -105,7 +106,7 @@ static bool with_mirrors_and_pause(const struct migration *m)
 
 static bool with_encryption(const struct migration *m)
 {
-	return keys_method(m) != ENCRYPT_NONE;
+	return keys_are_used(m);
 }
 
 static bool with_keep_source(const struct migration *m)
@@ -128,7 +129,7 @@ static bool in_one_go(const struct migration *m)
 
 static bool with_two_ports(const struct migration *m)
 {
-	return in_one_go(m) && with_mirrors(m);
+	return in_one_go(m) && with_mirrors(m) && !tunnel_is_used(m);
 }
 
 static bool by_hand(const struct migration *m)
@@ -182,6 +183,9 @@ const struct step steps[] = {
 	STEP("probe", PHASE_PREPARE, with_two_ports, step_probe, UNDO(undo_serve),
 	     answer_ms, ACTS, CANCELLABLE, ONCE,
 	     "see that the ports of disks and RAM can be reached"),
+	STEP("tunnel", PHASE_PREPARE, tunnel_is_used, step_tunnel, UNDO(undo_tunnel),
+	     connect_ms, WAITS, CANCELLABLE, ONCE,
+	     "open the SSH session that disks and memory go through"),
 	STEP("serve", PHASE_PREPARE, with_mirrors, step_serve, UNDO(undo_serve),
 	     answer_ms, ACTS, CANCELLABLE, AGAIN,
 	     "start the NBD server on the destination"),

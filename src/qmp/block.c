@@ -31,6 +31,13 @@ int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tl
 	return qmp_call(qmp, "nbd-server-start", args, NULL, err);
 }
 
+int qmp_nbd_start_unix(struct qmp *qmp, const char *path, struct err *err)
+{
+	json_t *addr = json_pack("{s:s, s:{s:s}}", "type", "unix", "data", "path", path);
+
+	return qmp_call(qmp, "nbd-server-start", json_pack("{s:o}", "addr", addr), NULL, err);
+}
+
 struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp)
 {
 	return qmp_send(qmp, "nbd-server-stop", NULL);

@@ -20,6 +20,9 @@
  * and it keeps nobody from anything that the key does not. */
 int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err);
 
+/* The same on the Unix socket @path, which QEMU makes. */
+int qmp_nbd_start_unix(struct qmp *qmp, const char *path, struct err *err);
+
 /* nbd-server-stop: closes all exports, too, and the connections, of which none may be in its
  * handshake: 5.2 dies of that soon after, 7.2 as Debian 12 has it (7.2.22) waits for that client
  * for ever, and so does who asked for it. 10.0 ends it. */

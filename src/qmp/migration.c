@@ -233,10 +233,8 @@ static char *tcp_uri(const char *address, int low, int high)
 			  low, high);
 }
 
-int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high, struct err *err)
+static int migrate_incoming(struct qmp *qmp, const char *uri, struct err *err)
 {
-	_autofree_ char *uri = tcp_uri(address, low, high);
-
 	if (qmp_call(qmp, "migrate-incoming",
 		     json_pack("{s:s, s:b}", "uri", uri, "exit-on-error", 0), NULL, err) == 0)
 		return 0;
@@ -244,6 +242,20 @@ int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high
 		return -1;
 	/* Before 9.1: "Parameter 'exit-on-error' is unexpected", and nothing was done. */
 	return qmp_call(qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), NULL, err);
+}
+
+int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high, struct err *err)
+{
+	_autofree_ char *uri = tcp_uri(address, low, high);
+
+	return migrate_incoming(qmp, uri, err);
+}
+
+int qmp_migrate_incoming_unix(struct qmp *qmp, const char *path, struct err *err)
+{
+	_autofree_ char *uri = str_printf("unix:%s", path);
+
+	return migrate_incoming(qmp, uri, err);
 }
 
 int qmp_migrate(struct qmp *qmp, const char *fd_name, enum qmp_stream stream, struct err *err)

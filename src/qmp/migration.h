@@ -93,6 +93,9 @@ int qmp_parameters_set(struct qmp *qmp, const struct qmp_parameters *parameters,
  * in 2 of 17 moves interrupted just before step_detach; in none of 35 with this). */
 int qmp_migrate_incoming(struct qmp *qmp, const char *address, int low, int high, struct err *err);
 
+/* The same on the Unix socket @path, which QEMU makes. */
+int qmp_migrate_incoming_unix(struct qmp *qmp, const char *path, struct err *err);
+
 /* What else goes in the stream besides RAM (QMP_MIG_BLOCK). */
 enum qmp_stream {
 	QMP_STREAM_RAM,

@@ -17,12 +17,15 @@ idle or writes 20 MB/s - these take turns, N times:
     vmferry  vmferry migrate, encrypted
     clear    vmferry migrate --encrypt=none, as "plain" is
     fast     vmferry migrate --fast
+    ssh -L   as "plain", through Unix sockets that a program ssh carries to the other host, with
+             all of its own defaults
+    ssh      vmferry migrate --encrypt=ssh
 
 Of each: seconds until all disks are in steady state; CPU seconds of both QEMUs meanwhile, and
 how much of the machine's cores nobody used; the share of its write rate that the guest keeps
 meanwhile; the longest gap in its beats from then on (the pause); wall seconds of the whole.
-Medians, then (min to max). "x dd", "x conv" and "x plain" are ratios of the same turn, then
-their median. vmferry's own weight is its peak memory and CPU time.
+Medians, then (min to max). "x dd", "x conv", "x plain" and "x ssh -L" are ratios of the same
+turn, then their median. vmferry's own weight is its peak memory and CPU time.
 
 The machine's load is printed with it: on two cores the guest, two QEMUs and sshd share them.
 Where no core is idle, dd, which needs a sixth of the CPU time, is no measure: look at "x conv".
@@ -53,8 +56,11 @@ CASES = {
     "four writing": (4, 330),
 }
 SECTORS = 127  # a request: 330 a second are 20 MB/s
-WAYS = ("dd", "convert", "plain", "vmferry", "clear", "fast")
-OPTIONS = {"vmferry": [], "clear": ["--encrypt=none"], "fast": ["--fast"]}
+BY_HAND = ("plain", "ssh -L")
+OPTIONS = {"vmferry": [], "clear": ["--encrypt=none"], "fast": ["--fast"],
+           "ssh": ["--encrypt=ssh"]}
+WAYS = ("dd", "convert", "plain", "vmferry", "clear", "fast", "ssh -L", "ssh")
+SOCKETS = {"nbd": "/run/vmferry-test/nbd", "ram": "/run/vmferry-test/ram"}  # of "ssh -L"
 
 
 class Bench:
@@ -116,7 +122,7 @@ class Bench:
             flush(move.guest, pair.a)
             settle(move)
             before = rate_of(move.source, time.time() - 1, time.time())
-            figures = (self.plain if way == "plain" else self.vmferry)(way, move, pair)
+            figures = (self.by_hand if way in BY_HAND else self.vmferry)(way, move, pair)
             move.destination.wait_for_beats(count=400)
             begun, ready = figures.pop("begun"), figures.pop("ready")
             if move.guest.rate:
@@ -127,14 +133,18 @@ class Bench:
         finally:
             move.close()
 
-    def plain(self, _way, move, _pair):
+    def by_hand(self, way, move, pair):
+        nbd, ram = reference.NBD_PORT, reference.RAM_PORT
+        if way == "ssh -L":
+            nbd, ram = SOCKETS.values()
+            carry(pair)
         move.source.watch.command("migrate-set-parameters", max_bandwidth=1 << 40)
         nodes = [f"disk{number}" for number in range(len(move.guest.disks))]
         begun, meter = time.time(), Meter(move.source, move.destination)
-        reference.listen(move.destination, nodes)
-        reference.mirror(move.source, move.destination, nodes)
+        reference.listen(move.destination, nodes, nbd, ram)
+        reference.mirror(move.source, move.destination, nodes, nbd)
         ready, figures = time.time(), meter.read()
-        reference.migrate_to_switchover(move.source, move.destination)
+        reference.migrate_to_switchover(move.source, move.destination, ram)
         for node in nodes:
             reference.end_mirror(move.source.watch, node)
         move.destination.watch.command("nbd-server-stop")
@@ -164,6 +174,13 @@ class Bench:
         process.returncode = os.waitstatus_to_exitcode(code)
         assert process.returncode == 0
         return figures | {"wall": time.time() - begun, "cpu": used.ru_utime + used.ru_stime}
+
+
+def carry(pair):
+    """Starts the ssh of "ssh -L", which ends with the hosts."""
+    forwards = [word for path in SOCKETS.values() for word in ("-L", f"{path}:{path}")]
+    pair.a.popen(["ssh", "-F", pair.a.ssh_config, "-N", *forwards, "hostb"])
+    hosts.wait_until(lambda: set(SOCKETS.values()) <= pair.a.unix_sockets(), "ssh -L listens")
 
 
 class Meter:
@@ -263,29 +280,33 @@ def spread(values, form):
 
 
 def ratio(turns, way, other, key):
-    return middle([turn[way][key] / turn[other][key] for turn in turns if key in turn[way]])
+    return middle([turn[way][key] / turn[other][key] for turn in turns
+                   if other in turn and key in turn[way]])
 
 
 def middle(values):
     return "%.2f" % statistics.median(values) if values else "-"
 
 
-ROW = "%-8s %-20s %5s %6s %7s %5s %5s  %-18s %-16s %7s %-18s"
+ROW = "%-8s %-20s %5s %6s %7s %8s %5s %5s  %-18s %-16s %7s %-18s"
 
 
-def show(name, turns):
+def show(name, ways, turns):
     print(f"\n{name}")
-    print(ROW % ("", "copy s", "x dd", "x conv", "x plain", "CPU s", "idle", "guest keeps",
-                 "pause ms", "x plain", "wall s"))
-    for way in WAYS:
+    print(ROW % ("", "copy s", "x dd", "x conv", "x plain", "x ssh -L", "CPU s", "idle",
+                 "guest keeps", "pause ms", "x plain", "wall s"))
+    for way in ways:
         column = {key: [turn[way][key] for turn in turns if key in turn[way]]
                   for key in ("copy", "cpu_qemus", "idle", "share", "pause", "wall")}
         print(ROW % (way, spread(column["copy"], "%.2f"),
-                     *(ratio(turns, way, other, "copy") for other in ("dd", "convert", "plain")),
+                     *(ratio(turns, way, other, "copy")
+                       for other in ("dd", "convert", "plain", "ssh -L")),
                      middle(column["cpu_qemus"]), middle(column["idle"]),
                      spread(column["share"], "%.2f"), spread(column["pause"], "%.0f"),
                      ratio(turns, way, "plain", "pause"), spread(column["wall"], "%.1f")))
-    own = [turn[way] for turn in turns for way in OPTIONS]
+    own = [turn[way] for turn in turns for way in OPTIONS if way in turn]
+    if not own:
+        return
     print("vmferry itself: %.1f MiB at most, %.2f s of CPU at most; allocated over there: "
           "%.2f of the source's at most" % (max(turn["rss"] for turn in own),
                                             max(turn["cpu"] for turn in own),
@@ -299,14 +320,16 @@ def main():
     parser.add_argument("--data", type=int, default=512, help="MiB, of all disks together")
     parser.add_argument("--suite", help="the QEMU of this Debian suite (tests/versions/setup)")
     parser.add_argument("--qemu", help="program, with what goes before it")
+    parser.add_argument("--ways", default=",".join(WAYS), help="only these rows, as a,b,c")
     parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE",
                         help=f"of: {', '.join(CASES)}")
     options = parser.parse_args()
     bench = Bench(options)
     print(" ".join(sys.argv), f"- load {os.getloadavg()[0]:.1f}")
     for name in options.cases:
-        show(name, [{way: bench.run(way, *CASES[name]) for way in WAYS}
-                    for _ in range(options.runs)])
+        ways = options.ways.split(",")
+        show(name, ways, [{way: bench.run(way, *CASES[name]) for way in ways}
+                          for _ in range(options.runs)])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """A move by hand, in the safe order, over QMP only: the rig is proved with it,
-and vmferry can be compared with it. Destination and RAM without encryption."""
+and vmferry can be compared with it. Destination and RAM without encryption.
+
+Instead of a port there can be the path of a Unix socket, which somebody else carries from one
+host to the other."""
 
 NBD_PORT = 49152
 RAM_PORT = 49153
@@ -26,9 +29,9 @@ def move(source, destination, nbd_port=NBD_PORT, ram_port=RAM_PORT):
 def listen(destination, nodes, nbd_port=NBD_PORT, ram_port=RAM_PORT):
     dst, address = destination.watch, destination.host.ipv4
     set_capabilities(dst, "events", "late-block-activate")
-    dst.command("migrate-incoming", uri=f"tcp:{address}:{ram_port}")
-    dst.command("nbd-server-start", addr={
-        "type": "inet", "data": {"host": address, "port": str(nbd_port)}})
+    dst.command("migrate-incoming", uri=uri(address, ram_port))
+    kind, where = socket_address(address, nbd_port)
+    dst.command("nbd-server-start", addr={"type": kind, "data": where})
     for node in nodes:
         dst.command("block-export-add", {"type": "nbd", "id": f"export-{node}", "writable": True,
                                          "node-name": node_name(dst, node), "name": node})
@@ -36,11 +39,12 @@ def listen(destination, nodes, nbd_port=NBD_PORT, ram_port=RAM_PORT):
 
 def mirror(source, destination, nodes, nbd_port=NBD_PORT):
     src = source.watch
+    kind, where = socket_address(destination.host.ipv4, nbd_port)
     set_capabilities(src, "events", "pause-before-switchover")
     for node in nodes:
         src.command("blockdev-add", {
             "driver": "nbd", "node-name": f"nbd-{node}", "export": node, "discard": "unmap",
-            "server": {"type": "inet", "host": destination.host.ipv4, "port": str(nbd_port)}})
+            "server": {"type": kind, **where}})
         src.command("blockdev-add", {  # a mirror wants both sides of one size
             "driver": "raw", "node-name": f"target-{node}", "file": f"nbd-{node}",
             "discard": "unmap", "size": size_of(src, node)})
@@ -51,7 +55,7 @@ def mirror(source, destination, nodes, nbd_port=NBD_PORT):
 
 
 def migrate_to_switchover(source, destination, ram_port=RAM_PORT):
-    source.watch.command("migrate", uri=f"tcp:{destination.host.ipv4}:{ram_port}")
+    source.watch.command("migrate", uri=uri(destination.host.ipv4, ram_port))
     source.watch.wait_event("MIGRATION", status="pre-switchover")
 
 
@@ -61,6 +65,17 @@ def end_mirror(src, node):
     assert "error" not in done["data"], done
     src.command("blockdev-del", node_name=f"target-{node}")
     src.command("blockdev-del", node_name=f"nbd-{node}")
+
+
+def socket_address(host, port):
+    """QEMU's type for it, and its members."""
+    if isinstance(port, str):
+        return "unix", {"path": port}
+    return "inet", {"host": host, "port": str(port)}
+
+
+def uri(host, port):
+    return f"unix:{port}" if isinstance(port, str) else f"tcp:{host}:{port}"
 
 
 def set_capabilities(qmp, *names):

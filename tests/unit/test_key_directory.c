@@ -128,6 +128,32 @@ START_TEST(only_our_files_are_removed)
 }
 END_TEST
 
+static void touch(const char *file)
+{
+	_autofree_ char *path = str_printf("%s/%s", place.path, file);
+	FILE *f = fopen(path, "w");
+
+	ck_assert(f != NULL);
+	fclose(f);
+}
+
+/* For what listens there. */
+START_TEST(an_empty_one_is_removed_with_what_comes_into_it)
+{
+	begin();
+	choose("true");
+	ck_assert_ok(key_directory_make_empty(host, &place, PATIENCE_MS, &err), &err);
+	ck_assert_int_eq(mode_of("."), S_IFDIR | 0700);
+	touch(KEY_DIRECTORY_NBD);
+	touch(KEY_DIRECTORY_RAM);
+	touch(SSH_FORWARD_CONFIG);
+	touch(SSH_FORWARD_KNOWN_HOSTS);
+	ck_assert_ok(key_directory_remove(host, place.path, PATIENCE_MS, &err), &err);
+	ck_assert_int_eq(mode_of("."), 0);
+	end();
+}
+END_TEST
+
 START_TEST(whose_it_is_is_seen)
 {
 	_autofree_ char *own = key_reader_process((int)getpid());
@@ -168,9 +194,13 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		only_its_user_can_read_it, one_that_is_there_is_not_taken,
-		what_is_gone_is_removed,   only_our_files_are_removed,
-		whose_it_is_is_seen,       it_is_in_memory,
+		only_its_user_can_read_it,
+		one_that_is_there_is_not_taken,
+		what_is_gone_is_removed,
+		only_our_files_are_removed,
+		whose_it_is_is_seen,
+		it_is_in_memory,
+		an_empty_one_is_removed_with_what_comes_into_it,
 	};
 
 	return unit_run("key_directory", tests, COUNT_OF(tests));

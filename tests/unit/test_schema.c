@@ -271,6 +271,7 @@ static void say_block(const struct qmp_caps *caps)
 
 	ck_assert_ok(qmp_nbd_start(qmp, "127.0.0.1", 49152, NULL, &err), &err);
 	ck_assert_ok(qmp_nbd_start(qmp, "127.0.0.1", 49152, "k", &err), &err);
+	ck_assert_ok(qmp_nbd_start_unix(qmp, "/run/nbd", &err), &err);
 	ck_assert_ok(qmp_finish(qmp_nbd_stop_send(qmp), &err), &err);
 	ck_assert_ok(qmp_export_add(qmp, caps, "#block123", "vmferry-disk-0", &err), &err);
 	ck_assert_ok(qmp_export_del(qmp, "vmferry-disk-0", &err), &err);
@@ -384,6 +385,7 @@ static void say_migration(void)
 	ck_assert_ok(qmp_parameters_set(qmp, &parameters, true, &err), &err);
 	ck_assert_ok(qmp_parameters_get(qmp, &parameters, &err), &err);
 	ck_assert_ok(qmp_migrate_incoming(qmp, "0.0.0.0", 1, 65535, &err), &err);
+	ck_assert_ok(qmp_migrate_incoming_unix(qmp, "/run/ram", &err), &err);
 	ck_assert_ok(qmp_pass_fd(qmp, "f", 0, &err), &err);
 	qmp_drop_fd(qmp, "f");
 	ck_assert_ok(qmp_migrate(qmp, "f", QMP_STREAM_RAM, &err), &err);

@@ -29,7 +29,8 @@ migrate-set-parameters migrate-incoming migrate migrate_cancel migrate-continue
 getfd closefd query-memory-size-summary query-cpus-fast blockdev-set-active
 qom-list query-pci object-add object-del query-stats query-accelerators yank
 blockdev-reopen block-job-resume""".split()
-BRANCHES = {"nbd", "raw", "inet", "fd", "mirror", "block-node", "tls-creds-psk", "tls-creds-x509"}
+BRANCHES = {"nbd", "raw", "inet", "fd", "unix", "mirror", "block-node", "tls-creds-psk",
+            "tls-creds-x509"}
 KEEP_IMAGE = {"filename", "format", "virtual-size", "actual-size", "cluster-size",
               "format-specific", "backing-image"}
 KEEP_INSERTED = {"node-name", "drv", "ro", "encrypted", "file", "image"}
