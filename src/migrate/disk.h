@@ -49,8 +49,8 @@ struct disk {
 
 	/* What the source's QEMU told by events. */
 	bool ready;      /* in steady state */
-	bool stopped;    /* by an error over there (--retries) */
-	bool rejoined;   /* and has gone on since, or has a new connection (--retries) */
+	bool stopped;    /* by an error over there, or of the connection */
+	bool rejoined;   /* --retries: and has gone on since, or has a new connection */
 	bool ended;      /* BLOCK_JOB_COMPLETED or _CANCELLED */
 	bool concluded;  /* waits for job-dismiss */
 	char error[512]; /* of a mirror that ended badly */

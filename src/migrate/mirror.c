@@ -81,13 +81,6 @@ static uint64_t buffer_size(const struct migration *m)
  * And without it (sync=full, `migrate` blk), onto an overlay whose backing image holds something
  * else: all of the source's data and holes are there afterwards, and nothing of that image. The
  * mirror writes zeroes over the whole target first (7.2), or copies holes as zeroes. */
-/* Whether each write of the guest is made on both sides at once in the end (step_sync). A mirror
- * that does that must not end by itself, by an error over there, say: see end_write_blocking(). */
-static bool may_write_both(const struct migration *m)
-{
-	return qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE);
-}
-
 static int start(struct migration *m, struct disk *disk, struct err *err)
 {
 	struct qmp_mirror mirror = {
@@ -98,7 +91,6 @@ static int start(struct migration *m, struct disk *disk, struct err *err)
 		.speed = WAITING_SPEED,
 		.buf_size = buffer_size(m),
 		.top = m->incremental,
-		.waits = m->may_retry || may_write_both(m),
 	};
 
 	target_of(m, disk, &mirror.target);

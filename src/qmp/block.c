@@ -201,8 +201,7 @@ int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct 
 	}
 	if (qmp_can(caps, QMP_JOB_DISMISS))
 		json_object_set_new(args, "auto-dismiss", json_false());
-	if (mirror->waits)
-		json_object_set_new(args, "on-target-error", json_string("stop"));
+	json_object_set_new(args, "on-target-error", json_string("stop"));
 	set_if(args, "buf-size", mirror->buf_size);
 	set_if(args, "speed", mirror->speed);
 	return qmp_call(qmp, command, args, NULL, err);

@@ -104,11 +104,16 @@ struct qmp_mirror {
 	uint64_t buf_size;        /* bytes; 0: QEMU's default */
 	uint64_t speed;           /* bytes/s; 0: no limit */
 	bool top;                 /* sync=top: what the top image holds, not its backing image */
-	bool waits;               /* when its target fails it is stopped, and does not end */
 };
 
 /* blockdev-mirror, or drive-mirror where there is no target_node; sync=full if
- * not @mirror->top. */
+ * not @mirror->top.
+ *
+ * An error over there stops it (BLOCK_JOB_ERROR) and does not end it: QEMU does not bear the end
+ * of a mirror at any moment. While the guest is being stopped, bdrv_flush_all() goes through the
+ * disks and gives back the reference of another node than it took when a mirror's filter goes
+ * meanwhile (bdrv_next(); 7.2: the filter stayed for ever in 1 of 14 moves whose connections were
+ * cut while RAM was sent). And see end_write_blocking() of the migration. */
 int qmp_mirror_start(struct qmp *qmp, const struct qmp_caps *caps, const struct qmp_mirror *mirror,
 		     struct err *err);
 
@@ -122,7 +127,7 @@ int qmp_job_write_blocking(struct qmp *qmp, const char *job, struct err *err);
  * with it, at once. */
 struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool force);
 
-/* block-job-resume of a mirror that an error of its target has stopped (@waits). Nothing is lost
+/* block-job-resume of a mirror that an error of its target has stopped. Nothing is lost
  * meanwhile: the guest writes on, also in copy-mode write-blocking, and what the target has not
  * taken is copied later (seen on 7.2, 10.0, 11.1). A target whose node has made its connection
  * itself, and does not wait for a lost one (no @reconnect_s), tries it anew with each request, in

@@ -343,7 +343,6 @@ static void say_mirrors(const struct qmp_caps *caps)
 		.target_node = "t",
 		.buf_size = 256 << 20,
 		.speed = 1 << 30,
-		.waits = true,
 		.target = {.nbd_node = "n", .fd_name = "f", .export = "e", .limit_bytes = 5},
 	};
 
@@ -751,6 +750,7 @@ START_TEST(a_mirror_is_full_and_waits_to_be_dismissed)
 	begin();
 	ck_assert_ok(qmp_mirror_start(qmp, &caps, &mirror, &err), &err);
 	sent("blockdev-mirror", "{\"job-id\": \"j\", \"device\": \"n\", \"sync\": \"full\", "
+				"\"on-target-error\": \"stop\", "
 				"\"target\": \"t\", \"speed\": 7}");
 	mirror.top = true;
 	ck_assert_ok(qmp_mirror_start(qmp, &caps, &mirror, &err), &err);
