@@ -419,20 +419,13 @@ static int makes_writes(struct migration *m, bool *makes, struct err *err)
 	return 0;
 }
 
-int mirrors_wait_for_guest(struct migration *m, bool *wait, struct err *err)
-{
-	if (refresh_jobs(m, err) < 0)
-		return -1;
-	return makes_writes(m, wait, err);
-}
-
 static int end_mirrors(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	bool makes;
 
 	if (m->undone_for == ERR_TIMEOUT)
 		link_hang_up(m); /* it may be what QEMU waits for */
-	if (mirrors_wait_for_guest(m, &makes, err) < 0)
+	if (refresh_jobs(m, err) < 0 || makes_writes(m, &makes, err) < 0)
 		return -1;
 	return makes ? end_write_blocking(m, timeout_ms, err) : cancel_by_force(m, timeout_ms, err);
 }

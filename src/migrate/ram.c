@@ -308,15 +308,15 @@ static int cancel_and_take_back(struct migration *m, int64_t timeout_ms, struct 
 	return take_guest_back(m, timeout_ms, err);
 }
 
-/* Mirrors that make the guest's writes end best while it is stopped: see end_write_blocking().
- * While it runs they are left to the undo of their own step, when the migration, which could stop
- * it at any moment, is no more. What does not end is said by that, too. */
+/* Mirrors end best while the guest is stopped: see end_write_blocking(). While it runs they are
+ * left to the undo of their own step, when the migration, which could stop it at any moment, is no
+ * more (see qmp_mirror_start()). What does not end is said by that, too. */
 static void end_mirrors(struct migration *m, int64_t timeout_ms)
 {
+	struct qmp_status status;
 	struct err err;
-	bool wait;
 
-	if (mirrors_wait_for_guest(m, &wait, &err) < 0 || wait)
+	if (qmp_status_query(m->src.qmp, &status, &err) < 0 || status.running)
 		return;
 	if (undo_mirror(m, timeout_ms, &err) == 0 || err.kind != ERR_TIMEOUT)
 		return;

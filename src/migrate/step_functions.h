@@ -75,9 +75,6 @@ STEP_FUNCTION(step_copy);
 STEP_FUNCTION(step_sync);
 STEP_FUNCTION(step_detach);
 
-/* mirror.c: *@wait: the guest runs, and there are mirrors that make its writes on both sides. */
-int mirrors_wait_for_guest(struct migration *m, bool *wait, struct err *err);
-
 /* retry.c */
 STEP_FUNCTION(step_rejoin);
 
