@@ -273,14 +273,30 @@ bool link_has_failed(const struct migration *m, struct err *err)
 
 /* --- ending --- */
 
-/* Also those that would come back; see qmp_target. */
+/* For QEMU's answer, which comes at once, also while its main loop stands still. */
+#define YANK_MS 1000
+
+/* Also those that would come back; see qmp_target. It is seen that QEMU has given them up, before
+ * it can see one of them end: it would connect anew at once, and the server over there, told to end
+ * in the middle of that handshake, hang (7.2; see qmp_nbd_stop_send). Over 4 Mbit/s that was every
+ * second move that was given up. */
 static void yank(struct migration *m)
 {
+	struct qmp_request **requests = mem_zalloc(2 * m->disks.count + 1, sizeof(*requests));
+	size_t count = 0;
+	struct err ignored;
+
 	for (size_t i = 0; i < m->disks.count && !m->in_stream; i++) {
-		qmp_forget(qmp_node_yank_send(m->src.qmp, m->disks.list[i].nbd));
+		requests[count++] = qmp_node_yank_send(m->src.qmp, m->disks.list[i].nbd);
 		if (m->disks.list[i].has_plug)
-			qmp_forget(qmp_node_yank_send(m->src.qmp, m->disks.list[i].plug));
+			requests[count++] = qmp_node_yank_send(m->src.qmp, m->disks.list[i].plug);
 	}
+	qmp_set_answer_timeout(m->src.qmp, YANK_MS);
+	for (size_t i = 0; i < count; i++)
+		if (qmp_finish(requests[i], &ignored) < 0 && ignored.kind == ERR_TIMEOUT)
+			qmp_set_answer_timeout(m->src.qmp, 0);
+	qmp_set_answer_timeout(m->src.qmp, m->opt->timeouts.answer_ms);
+	free(requests);
 }
 
 /* Our descriptors and QEMU's are one socket each. */

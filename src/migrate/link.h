@@ -49,8 +49,10 @@ bool link_has_failed(const struct migration *m, struct err *err);
 void link_end(struct migration *m);
 
 /* Ends the connections for good: whoever waits for an answer on one, or for its return, gets an
- * error at once. So do the flushes of a node that is closed, by blockdev-del or at the end of its
- * QEMU, which would wait for a connection that has been lost. */
+ * error at once, and one that stands is not made anew. So do the flushes of a node that is closed,
+ * by blockdev-del or at the end of its QEMU, which would wait for a connection that has been lost.
+ * Waits for the source's monitor, a second at most: one that is silent is hung up on all the same.
+ */
 void link_hang_up(struct migration *m);
 
 /* Closes our copies; QEMU's own connections stay. */

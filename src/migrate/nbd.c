@@ -406,14 +406,20 @@ static int remove_target(struct migration *m, struct disk *disk, int64_t timeout
 	return m->retried ? remove_node(m, disk->nbd, err) : 0;
 }
 
+/* Whether QEMU connects anew by itself, now or with its next request. */
+static bool may_connect_anew(struct migration *m)
+{
+	return source_connects(m) || m->record.reconnects || m->may_retry;
+}
+
 /* See stop_nbd_and_continue(). A source that connects by itself is to be gone before: it would
- * connect anew, and 5.2 over there die of it (see qmp_target). A server that cannot be told is the
- * matter of undo_serve(). */
+ * connect anew, and 5.2 over there die of it (see qmp_target), 7.2 hang (see qmp_nbd_stop_send). A
+ * server that cannot be told is the matter of undo_serve(). */
 static void end_server_first(struct migration *m)
 {
 	struct err err;
 
-	if (!m->nbd_started || !qmp_alive(m->dst.qmp) || source_connects(m))
+	if (!m->nbd_started || !qmp_alive(m->dst.qmp) || may_connect_anew(m))
 		return;
 	if (stop_serving(m, &err) == 0)
 		m->nbd_started = false;

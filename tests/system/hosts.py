@@ -264,8 +264,25 @@ class Host:
                 }}
             }}""")
 
+    def swallow_answers(self, port):
+        """TCP still connects to this port, and takes in what comes: nothing of what is said to it
+        gets out."""
+        self.run(["nft", "-f", "-"], input=f"""
+            table inet rig {{
+                chain output {{
+                    type filter hook output priority 0;
+                    oifname eth0 tcp sport {port} ip length > 60 drop;
+                }}
+            }}""")
+
+    def connections_opened(self):
+        """How often a program here has begun to connect by TCP."""
+        names, values = [line.split() for line in self.run(["cat", "/proc/net/snmp"])
+                         .stdout.splitlines() if line.startswith("Tcp:")]
+        return int(values[names.index("ActiveOpens")])
+
     def unblock(self):
-        """Ends block, swallow_both_ways and swallow_all."""
+        """Ends block, swallow_both_ways, swallow_answers and swallow_all."""
         self.run(["nft", "delete", "table", "inet", "rig"])
 
     def slow_link(self, rate):

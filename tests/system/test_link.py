@@ -128,6 +128,32 @@ class Disks(LinkTest):
                 self.b.unblock()
                 move.check_stayed(may_complain=True)
 
+    def test_interrupted_while_it_comes_back(self):
+        """Before the handshake is through: QEMU 7.2 over there would wait for its end for ever."""
+        move = self.copying()
+        self.b.swallow_answers(NBD_PORT)
+        self.cut_nbd()
+        hosts.wait_until(self.connected, "it has connected anew")
+        self.process.send_signal(signal.SIGINT)
+        self.ends(INTERRUPTED, 20)
+        self.b.unblock()
+        move.check_stayed(may_complain=True)
+
+    def connected(self):
+        return self.a.run(["ss", "-H", "-tn", "state", "established",
+                           "dport", "=", f":{NBD_PORT}"]).stdout
+
+    def test_given_up_while_it_stands(self):
+        """It does not come back then."""
+        move = self.copying("--timeout", "stall=1")
+        before = self.a.connections_opened()
+        self.b.swallow_answers(NBD_PORT)
+        self.ends(FAILED, 30)
+        self.assertIn("nothing has moved for 1 s", self.text())
+        self.assertEqual(self.a.connections_opened(), before)
+        self.b.unblock()
+        move.check_stayed(may_complain=True)
+
     def test_the_destination_dies_while_the_mirrors_are_cancelled(self):
         """Too late for their cancelling to count for the connections that are lost with it."""
         move = self.copying()
