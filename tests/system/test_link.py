@@ -21,6 +21,11 @@ def is_new():
     return int(suites.version_of(program.default_qemu()).split(".")[0]) >= 10
 
 
+def has_yank():
+    """Without it, 5.2 connects anew whatever it is told."""
+    return int(suites.version_of(program.default_qemu()).split(".")[0]) >= 6
+
+
 class LinkTest(FaultTest):
     def copying(self, *options, **settings):
         """A move in the middle of its copy."""
@@ -150,7 +155,8 @@ class Disks(LinkTest):
         self.b.swallow_answers(NBD_PORT)
         self.ends(FAILED, 30)
         self.assertIn("nothing has moved for 1 s", self.text())
-        self.assertEqual(self.a.connections_opened(), before)
+        if has_yank():
+            self.assertEqual(self.a.connections_opened(), before)
         self.b.unblock()
         move.check_stayed(may_complain=True)
 
