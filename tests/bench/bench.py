@@ -16,7 +16,8 @@ idle or writes 20 MB/s - these take turns, N times:
              migration's bandwidth (system/reference.py): what a good script gets
     vmferry  vmferry migrate, encrypted
     clear    vmferry migrate --encrypt=none, as "plain" is
-    fast     vmferry migrate --fast
+    fast     vmferry migrate --fast, encrypted
+    fastest  vmferry migrate --fast --encrypt=none
     ssh -L   as "plain", through Unix sockets that a program ssh carries to the other host, with
              all of its own defaults
     ssh      vmferry migrate --encrypt=ssh
@@ -58,8 +59,9 @@ CASES = {
 SECTORS = 127  # a request: 330 a second are 20 MB/s
 BY_HAND = ("plain", "ssh -L")
 OPTIONS = {"vmferry": [], "clear": ["--encrypt=none"], "fast": ["--fast"],
+           "fastest": ["--fast", "--encrypt=none"],
            "ssh": ["--encrypt=ssh"]}
-WAYS = ("dd", "convert", "plain", "vmferry", "clear", "fast", "ssh -L", "ssh")
+WAYS = ("dd", "convert", "plain", "vmferry", "clear", "fast", "fastest", "ssh -L", "ssh")
 SOCKETS = {"nbd": "/run/vmferry-test/nbd", "ram": "/run/vmferry-test/ram"}  # of "ssh -L"
 
 
