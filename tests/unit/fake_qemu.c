@@ -157,11 +157,14 @@ static void query_jobs(struct fake *f, json_t *args, void *arg)
 
 	(void)args;
 	json_object_foreach (q->jobs, id, status) {
-		json_array_append_new(list, json_pack("{s:s, s:s, s:O, s:b, s:b, s:i, s:i}", "type",
-						      "mirror", "device", id, "status", status,
-						      "actively-synced", 1, "ready",
-						      is(json_string_value(status), "ready"),
-						      "offset", 5, "len", 5));
+		bool stopped = is(json_string_value(status), "standby");
+
+		json_array_append_new(
+			list,
+			json_pack("{s:s, s:s, s:O, s:b, s:b, s:b, s:s, s:i, s:i}", "type", "mirror",
+				  "device", id, "status", status, "actively-synced", 1, "ready",
+				  is(json_string_value(status), "ready"), "paused", stopped,
+				  "io-status", stopped ? "nospace" : "ok", "offset", 5, "len", 5));
 	}
 	fake_answer(f, list);
 }
@@ -610,6 +613,12 @@ static void job_cancel(struct fake *f, json_t *args, void *arg)
 		fake_refuse(f, "Job 'x' in state 'concluded' cannot accept command verb 'cancel'");
 		return;
 	}
+	if (is(status, "standby") && !force) {
+		fake_refuse(f, "The block job for device 'x' is currently paused");
+		return;
+	}
+	ck_assert_msg(!force || !q->write_blocking || !fake_qemu_running(q),
+		      "%s: a mirror is ended in the middle of a write", fake_name(f));
 	fake_answer(f, NULL);
 	release_nodes(q, id);
 	job_event(q, ready && !force ? "BLOCK_JOB_COMPLETED" : "BLOCK_JOB_CANCELLED", id);
@@ -626,6 +635,18 @@ static void job_dismiss(struct fake *f, json_t *args, void *arg)
 		return;
 	}
 	json_object_del(q->jobs, id);
+	fake_answer(f, NULL);
+}
+
+static void job_change(struct fake *f, json_t *args, void *arg)
+{
+	struct fake_qemu *q = arg;
+
+	if (!json_object_get(q->jobs, member(args, "id"))) {
+		fake_refuse(f, "Job not found: x");
+		return;
+	}
+	q->write_blocking = true;
 	fake_answer(f, NULL);
 }
 
@@ -826,7 +847,7 @@ static const struct {
 	{"drive-mirror", mirror},
 	{"block-job-cancel", job_cancel},
 	{"block-job-set-speed", job_known},
-	{"block-job-change", job_known},
+	{"block-job-change", job_change},
 	{"block-job-resume", job_known},
 	{"job-dismiss", job_dismiss},
 	{"migrate-set-capabilities", set_capabilities},

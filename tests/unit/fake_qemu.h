@@ -1,7 +1,8 @@
 /* A model of QEMU behind a scripted monitor: as much of its state as a move changes, with
  * QEMU's own refusals. A pair of them can carry a whole migration. What must never happen
  * ends the test at once: both running the guest, the destination running with its NBD
- * server up, a switchover with mirrors still running.
+ * server up, a switchover with mirrors still running, a mirror that makes the guest's writes ended
+ * by force while it may make one.
  */
 #ifndef VMFERRY_TESTS_FAKE_QEMU_H
 #define VMFERRY_TESTS_FAKE_QEMU_H
@@ -42,7 +43,8 @@ struct fake_qemu {
 	bool pause_in_copy;        /* migration stays "active": RAM never converges */
 	json_t *capabilities;      /* name -> bool */
 	json_t *parameters;        /* max-bandwidth, downtime-limit */
-	json_t *jobs;              /* id -> status */
+	json_t *jobs;              /* id -> status; "standby": stopped by an error */
+	bool write_blocking;       /* its mirrors make the guest's writes on both sides */
 	json_t *nodes;             /* node made by blockdev-add -> job using it, or "" */
 	json_t *exports;           /* id -> node */
 	json_t *objects;           /* made by object-add: id -> null */

@@ -666,6 +666,43 @@ START_TEST(a_mirror_that_fails_is_told_in_qemus_words)
 }
 END_TEST
 
+static void stop_mirror(struct fake *fake, json_t *args, void *arg)
+{
+	(void)args;
+	(void)arg;
+	json_object_set_new(f.src.jobs, "vmferry-0", json_string("standby"));
+	fake_event(f.src.fake, "BLOCK_JOB_ERROR",
+		   json_pack("{s:s, s:s, s:s}", "device", "vmferry-0", "operation", "write",
+			     "action", "stop"));
+	fake_refuse(fake, "no");
+}
+
+START_TEST(a_stopped_mirror_ends_while_the_guest_is_stopped)
+{
+	fake_move_begin(&f);
+	fake_call_fn(f.dst.fake, "migrate-incoming", stop_mirror, NULL);
+	fake_move_run(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_undone("stopped by an error");
+	ck_assert_uint_lt(place(f.src.fake, "stop"), place(f.src.fake, "block-job-cancel"));
+	ck_assert_uint_gt(place(f.src.fake, "cont"), last_place(f.src.fake, "block-job-cancel"));
+	fake_move_end(&f);
+}
+END_TEST
+
+START_TEST(mirrors_that_are_well_end_in_step_with_a_guest_that_runs)
+{
+	fake_move_begin(&f);
+	fake_error(f.dst.fake, "migrate-incoming", "no");
+	fake_move_run(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_undone("in step");
+	ck_assert_uint_eq(fake_count(f.src.fake, "stop"), 0);
+	ck_assert_uint_eq(fake_count(f.src.fake, "block-job-cancel"), 2);
+	fake_move_end(&f);
+}
+END_TEST
+
 static void somebody_cancels(struct fake *fake, json_t *args, void *arg)
 {
 	(void)args;
@@ -926,6 +963,8 @@ int main(void)
 		an_undo_that_is_refused_is_told,
 		an_undo_that_loses_its_connection_is_told,
 		a_mirror_that_fails_is_told_in_qemus_words,
+		a_stopped_mirror_ends_while_the_guest_is_stopped,
+		mirrors_that_are_well_end_in_step_with_a_guest_that_runs,
 		a_mirror_somebody_ended_is_no_mirror,
 		ram_that_never_converges_is_a_stall,
 		a_destination_that_must_end_on_error_will_do,
