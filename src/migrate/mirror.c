@@ -352,14 +352,16 @@ static int cancel_in_step(struct migration *m, struct err *err)
 	return all_concluded(m) ? 0 : err_set(err, ERR_FAILED, "an error has stopped a mirror");
 }
 
-/* On record before it is: whoever comes after us lets it run on. */
+/* On record before it is: whoever comes after us lets it run on. Without a record it is stopped all
+ * the same: that we die in this moment is less likely than that QEMU does without. */
 static int halt_guest(struct migration *m, struct err *err)
 {
 	int ret;
 
 	m->halted = true;
 	if (migration_record(m, err) < 0)
-		return -1;
+		migration_note(m, "%s", err->text);
+	m->src.resumed = false; /* whoever lets it run from here on */
 	ret = qmp_stop(m->src.qmp, err);
 	qmp_forget(m->stop_status); /* it was us */
 	m->stop_status = NULL;
@@ -371,15 +373,34 @@ static bool src_runs(struct migration *m)
 	return m->src.resumed;
 }
 
-static int let_guest_go_on(struct migration *m, int64_t timeout_ms, struct err *err)
+static int see_guest_run(struct migration *m, struct err *err)
 {
+	struct qmp_status status;
+
+	if (qmp_status_query(m->src.qmp, &status, err) < 0)
+		return -1;
+	return status.running ? 0 : err_set(err, ERR_FAILED, "it is \"%s\"", status.state);
+}
+
+/* A QEMU that is slow to stop has `cont` in its queue, and would forget it with our end: so it is
+ * waited for. One whose guest runs already tells of no RESUME. */
+static int let_guest_go_on(struct migration *m, struct err *err)
+{
+	struct err other;
+	int ret;
+
 	if (!m->halted)
 		return 0;
-	m->src.resumed = false;
-	if (qmp_finish(qmp_cont_send(m->src.qmp), err) < 0 ||
-	    side_await(&m->src, "the guest to run on", timeout_ms, src_runs, err) < 0)
-		return -1;
+	ret = qmp_finish(qmp_cont_send(m->src.qmp), err);
+	if (ret < 0 && err->kind == ERR_TIMEOUT)
+		ret = side_await(&m->src, "the guest to run on", m->opt->timeouts.stall_ms,
+				 src_runs, err);
+	if (ret < 0 || see_guest_run(m, err) < 0)
+		return err_wrap(err, "the guest may stand still on the source (`cont` on %s)",
+				m->opt->source);
 	m->halted = false;
+	if (migration_record(m, &other) < 0)
+		migration_note(m, "%s", other.text);
 	return 0;
 }
 
@@ -405,13 +426,20 @@ static int end_write_blocking(struct migration *m, int64_t timeout_ms, struct er
 	return ret < 0 ? ret : halted;
 }
 
+/* A process that goes on with the copy has a row on record that is before `sync` again. */
+static bool may_write_both(const struct migration *m)
+{
+	return m->begun[step_row("sync")] ||
+	       (m->resumed && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE));
+}
+
 /* Whether a mirror makes writes of the guest now. */
 static int makes_writes(struct migration *m, bool *makes, struct err *err)
 {
 	struct qmp_status status;
 
 	*makes = false;
-	if (!m->begun[step_row("sync")] || all_concluded(m))
+	if (!may_write_both(m) || all_concluded(m))
 		return 0;
 	if (qmp_status_query(m->src.qmp, &status, err) < 0)
 		return -1;
@@ -438,7 +466,7 @@ int undo_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
 
 	m->detaching = true;
 	ret = end_mirrors(m, timeout_ms, err);
-	if (let_guest_go_on(m, timeout_ms, &other) < 0) {
+	if (let_guest_go_on(m, &other) < 0) {
 		if (ret < 0)
 			problems_add(&m->left_behind, "%s", err->text);
 		*err = other;

@@ -368,6 +368,8 @@ int migration_recover(struct migration *m, struct err *err)
 	loop_shield(m->loop, true);
 	recover_look(m, &found);
 	await_taken_in(m, &found);
+	/* Stopped by us it is "paused"; with any other state somebody has done more since. */
+	m->halted = m->halted && found.src == SEEN_THERE && str_eq(m->src.status.state, "paused");
 	migration_note(m, "%s", found.src_words);
 	migration_note(m, "%s", found.dst_words);
 	mark_begun(m, &found);

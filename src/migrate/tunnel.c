@@ -110,9 +110,10 @@ static int give_to_login(struct migration *m, const char *path, int64_t timeout_
 	_autofree_ char *socket = str_shell_quote(path);
 	_autofree_ char *directory = str_shell_quote(m->keys.dst_directory);
 	_autofree_ char *command =
-		user ? str_printf("chown -- %s: %s && chmod 0600 -- %s && "
+		user ? str_printf("s=%s; [ -S \"$s\" ] && [ ! -L \"$s\" ] && "
+				  "chown -h -- %s: \"$s\" && chmod 0600 -- \"$s\" && "
 				  "chgrp -- \"$(id -g -- %s)\" %s && chmod 0710 -- %s",
-				  user, socket, socket, user, directory, directory)
+				  socket, user, user, directory, directory)
 		     : NULL;
 	struct process_output output = {0};
 	int ret = command ? host_command_ok(m->host, command, timeout_ms, &output, err) : 0;

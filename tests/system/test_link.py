@@ -326,6 +326,30 @@ class Both(LinkTest):
         self.ends(DONE, 120)
         move.check_moved(may_complain=True)
 
+    def test_everything_is_swallowed_for_good_while_ram_is_sent(self):
+        """What is over there is taken back when it can be reached again, and the guest, which ran
+        on all the time but for a moment, or was paused since, is left alone."""
+        for paused in False, True:
+            with self.subTest(paused=paused):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare(Guest(rate=300, sectors=127))
+                process = self.halted(move, "ram", "--timeout", "connect=2", "--timeout",
+                                      "answer=5", "--timeout", "stall=3")
+                self.b.swallow_all()
+                said = self.goes_on(process, HUMAN)
+                self.assertIn("the guest is on the source as before", said)
+                self.assertEqual(move.source.watch.status(), "running")
+                if paused:
+                    move.source.watch.command("stop")
+                self.b.unblock()
+                self.cut_ssh()  # which holds the monitor over there, until sshd gives it up
+                self.vmferry("recover", "-F", self.a.ssh_config, move.guest.name)
+                if paused:
+                    self.assertEqual(move.source.watch.status(), "paused")
+                    move.source.watch.command("cont")
+                move.check_stayed(may_complain=True)
+
 
 if __name__ == "__main__":
     unittest.main()
