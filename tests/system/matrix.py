@@ -101,7 +101,8 @@ class Plan:
             elif line["type"] == "qmp" and line["direction"] == "sent" and self.steps:
                 side = "src" if line["side"] == "source" else "dst"
                 command = json.loads(line["text"]).get("execute")
-                self.steps[-1].commands.setdefault(side, command)
+                if command:  # what is out of band comes through whatever befalls
+                    self.steps[-1].commands.setdefault(side, command)
         if unseen := set(cancellable) - {step.name for step in self.steps}:
             raise Wrong(f"{variant}: planned, but not done: {unseen}")
 
