@@ -430,11 +430,13 @@ static int end_write_blocking(struct migration *m, int64_t timeout_ms, struct er
 	return ret < 0 ? ret : halted;
 }
 
-/* A process that goes on with the copy has a row on record that is before `sync` again. */
+/* A process that goes on with the copy has a row on record that is before `sync` again; but that
+ * connections come back is on record until `replug`, which is before it, too. Until then nothing
+ * may stop the guest, for QEMU would wait for a lost one with it. */
 static bool may_write_both(const struct migration *m)
 {
 	return m->begun[step_row("sync")] ||
-	       (m->resumed && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE));
+	       (m->resumed && !m->record.reconnects && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE));
 }
 
 /* Whether a mirror makes writes of the guest now. */

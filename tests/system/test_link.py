@@ -206,6 +206,20 @@ class Disks(LinkTest):
         self.assertEqual(recover.returncode, DONE, said)
         move.check_moved(may_complain=True)
 
+    def test_recover_when_it_is_lost_for_good(self):
+        """Nobody waits for it, least of all the guest."""
+        move = self.prepare(Guest(rate=300, sectors=127))
+        process = self.halted(move, "replug", "--reconnect", "90")
+        move.destination.kill()
+        process.kill()
+        process.communicate()
+        time.sleep(1)
+        begun = time.monotonic()
+        self.vmferry("recover", "-F", self.a.ssh_config, move.guest.name)
+        self.assertLess(time.monotonic() - begun, 45)  # of the 90 that QEMU waits
+        move.source.wait_for_beats()
+        move.check_stayed(may_complain=True)
+
     def test_the_destination_stands_still_at_replug(self):
         move = self.prepare(Guest(rate=300, sectors=127), watch=False)
         process = self.halted(move, "replug", "--reconnect", "3", "--timeout", "connect=2",
