@@ -212,9 +212,9 @@ static int run_from(struct migration *m, size_t row, enum phase first, enum phas
 			continue;
 		if (run_step(m, &steps[i], err) == 0)
 			continue;
-		if (retry_after(m, &steps[i], err) < 0)
-			return failed(m, &steps[i], err);
-		i = retry_row() - 1;
+		if (retry_after(m, &steps[i], err) == 0)
+			return run_from(m, 0, first, last, err);
+		return failed(m, &steps[i], err);
 	}
 	return 0;
 }

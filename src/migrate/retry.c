@@ -175,14 +175,9 @@ int retry_after(struct migration *m, const struct step *step, struct err *err)
 {
 	if (!may_help(m, step, err))
 		return -1;
-	migration_note(m, "%s; it is started again, %d of %d (--retries)", err->text,
-		       m->retried + 1, m->opt->retries);
+	migration_note(m, "%s: its QEMU has died (%s); it is started again, %d of %d (--retries)",
+		       m->dst.name, err->text, m->retried + 1, m->opt->retries);
 	return begin(m, err);
-}
-
-size_t retry_row(void)
-{
-	return step_row("start");
 }
 
 /* --- the mirrors --- */

@@ -19,11 +19,9 @@
 void retry_choose(struct migration *m);
 
 /* @step has failed (@err). 0 when that was the death of the destination's QEMU, and the rows that
- * are marked so are to be done again, from retry_row() on; what that QEMU had of RAM has been taken
- * back. Else -1, and @err is as it was, or says what has failed in addition. */
+ * are marked so are to be done again (m->retrying); what that QEMU had of RAM has been taken back.
+ * Else -1, and @err is as it was, or says what has failed in addition. */
 int retry_after(struct migration *m, const struct step *step, struct err *err);
-
-size_t retry_row(void);
 
 /* For a QEMU that was started again, before anything of it is used: -1 when an image is not as the
  * one before has left it. What has been copied is not copied again, so whoever makes images anew

@@ -179,29 +179,25 @@ int tunnel_connect_ram(struct migration *m, struct err *err)
 	return connect_to(m, RAM, err);
 }
 
-struct greeting {
-	bool came;
-};
-
-static void on_readable(void *arg, short revents)
+static void on_readable(void *came, short revents)
 {
 	(void)revents;
-	((struct greeting *)arg)->came = true;
+	*(bool *)came = true;
 }
 
-static bool has_come(void *arg)
+static bool has_come(void *came)
 {
-	return ((struct greeting *)arg)->came;
+	return *(bool *)came;
 }
 
 /* An NBD server speaks first: so what is not reached is not left to QEMU to find out, whose monitor
  * would stand still. */
 static int await_greeting(struct migration *m, int fd, int64_t timeout_ms, struct err *err)
 {
-	struct greeting greeting = {0};
-	struct loop_fd *watch = loop_fd_add(m->loop, fd, POLLIN, on_readable, &greeting);
-	int ret = loop_await(m->loop, "the NBD server, through SSH", timeout_ms, has_come,
-			     &greeting, err);
+	bool came = false;
+	struct loop_fd *watch = loop_fd_add(m->loop, fd, POLLIN, on_readable, &came);
+	int ret = loop_await(m->loop, "the NBD server, through SSH", timeout_ms, has_come, &came,
+			     err);
 	char byte;
 
 	loop_fd_del(watch);
