@@ -10,7 +10,9 @@ import functools
 import json
 import os
 import pathlib
+import re
 import signal
+import threading
 import unittest
 
 import hosts
@@ -67,6 +69,45 @@ class FaultTest(MoveTest):
 
     def ssh_sessions(self):
         return [pid for pid, line in self.b.processes().items() if line.startswith("sshd: root@")]
+
+
+class HeardTest(FaultTest):
+    """With a vmferry whose words are read as they come."""
+
+    def hear(self, process):
+        self.process = process
+        self.said = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+        self.addCleanup(self._end)
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.said.append(line)
+
+    def _end(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def text(self):
+        return "".join(self.said)
+
+    def says(self, pattern, deadline_s=hosts.DEADLINE_S):
+        hosts.wait_until(lambda: re.search(pattern, self.text()) or
+                         self.process.poll() is not None, f"vmferry says: {pattern}", deadline_s)
+        if not re.search(pattern, self.text()):
+            self.reader.join()
+        self.assertRegex(self.text(), pattern)
+
+    def ends(self, code, deadline_s=90):
+        hosts.wait_until(lambda: self.process.poll() is not None,
+                         f"vmferry ends; it says {self.said[-5:]}", deadline_s)
+        self.reader.join()
+        self.assertEqual(self.process.returncode, code, self.text())
+        return self.text()
 
 
 def state(pid):

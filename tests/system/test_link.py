@@ -1,8 +1,8 @@
 """Connections that are lost while the disks are copied: what the network takes, it gives back."""
 
 import os
+import re
 import signal
-import threading
 import time
 import unittest
 
@@ -10,7 +10,7 @@ import hosts
 import program
 import suites
 from rig import Disk, Guest
-from test_faults import DONE, FAILED, HUMAN, INTERRUPTED, FaultTest
+from test_faults import DONE, FAILED, HUMAN, INTERRUPTED, HeardTest
 
 NBD_PORT = "49152"
 SLOW = ("--bandwidth", "12M")  # the copy takes some seconds
@@ -26,46 +26,18 @@ def has_yank():
     return int(suites.version_of(program.default_qemu()).split(".")[0]) >= 6
 
 
-class LinkTest(FaultTest):
+class LinkTest(HeardTest):
     def copying(self, *options, **settings):
         """A move in the middle of its copy."""
         settings.setdefault("disks", [Disk(), Disk(bus="scsi")][:1 if is_new() else 2])
         self.move = self.prepare(Guest(**({"rate": 30, "sectors": 127} | settings)))
-        self.process = self.halted(self.move, "copy", *SLOW, *options)
-        self.said = []
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-        self.addCleanup(self._end)
+        self.hear(self.halted(self.move, "copy", *SLOW, *options))
         self.process.send_signal(signal.SIGCONT)
-        hosts.wait_until(lambda: "% " in self.text(), "the copy is under way")
+        self.says("% ")
         return self.move
 
-    def _read(self):
-        for line in self.process.stderr:
-            self.said.append(line)
-
-    def _end(self):
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        self.process.stdout.close()
-        self.process.stderr.close()
-
-    def text(self):
-        return "".join(self.said)
-
     def says(self, words, deadline_s=hosts.DEADLINE_S):
-        hosts.wait_until(lambda: words in self.text() or self.process.poll() is not None,
-                         f"vmferry says: {words}", deadline_s)
-        if words not in self.text():
-            self.reader.join()
-        self.assertIn(words, self.text())
-
-    def ends(self, code, deadline_s=90):
-        hosts.wait_until(lambda: self.process.poll() is not None,
-                         f"vmferry ends; it says {self.said[-5:]}", deadline_s)
-        self.reader.join()
-        self.assertEqual(self.process.returncode, code, self.text())
+        super().says(re.escape(words), deadline_s)
 
     def cut_nbd(self):
         self.a.run(["ss", "-H", "-tn", "-K", "dst", self.b.ipv4, "dport", "=", f":{NBD_PORT}"])

@@ -5,14 +5,13 @@ import os
 import re
 import shlex
 import signal
-import threading
 import time
 import unittest
 
 import hosts
 from rig import Disk, Guest
 from test_clone import RANDOM_NODES, SOCKETS, CloneTest
-from test_faults import DONE, FAILED, INTERRUPTED, for_each, state
+from test_faults import DONE, FAILED, INTERRUPTED, HeardTest, for_each, state
 from test_start import StartTest
 
 TWO_DISKS = {"disks": [Disk(dst_image=False), Disk(dst_image=False, bus="scsi")]}
@@ -20,42 +19,17 @@ SLOW_RAM = {"ram_mib": 64, "dirty_per_beat": 8, "dirty_pages": 4096}  # 32 MB/s,
 SLOWLY = ("--bandwidth", "40M")
 
 
-class RetriesTest(StartTest):
+class RetriesTest(StartTest, HeardTest):
     def begin(self, move, *options, halt=None, environment=None):
-        """Its words come in as they are said."""
         environment = environment or ({"VMFERRY_TEST_HALT_BEFORE": halt} if halt else {})
-        self.process = self.start_vmferry(
+        self.hear(self.start_vmferry(
             *self.arguments_of("migrate", move, *self.how_to_start(move), *options),
-            env=environment,
-            stdout=-1, stderr=-1, text=True)
-        self.said = []
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-        self.addCleanup(self._end)
+            env=environment, stdout=-1, stderr=-1, text=True))
         if halt:
             self.wait_for_halt(self.process, halt)
-        return self.process
 
     def how_to_start(self, move):
         return "--start", self.command(move)
-
-    def _read(self):
-        for line in self.process.stderr:
-            self.said.append(line)
-
-    def _end(self):
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        self.process.stdout.close()
-        self.process.stderr.close()
-
-    def says(self, pattern, deadline_s=60):
-        hosts.wait_until(lambda: re.search(pattern, "".join(self.said)) or
-                         self.process.poll() is not None, f"vmferry says {pattern}", deadline_s)
-        if not re.search(pattern, "".join(self.said)):
-            self.reader.join()
-        self.assertRegex("".join(self.said), pattern)
 
     def ends(self, code, deadline_s=90):
         """It halts at its step each time that it comes there."""
@@ -64,9 +38,7 @@ class RetriesTest(StartTest):
                 self.process.send_signal(signal.SIGCONT)
             return self.process.poll() is not None
         hosts.wait_until(goes_on, f"vmferry ends; it says {self.said[-5:]}", deadline_s)
-        self.reader.join()
-        self.assertEqual(self.process.returncode, code, "".join(self.said))
-        return "".join(self.said)
+        return super().ends(code)
 
     def qemus(self):
         return [pid for pid, line in self.b.processes().items()
@@ -84,9 +56,9 @@ class RetriesTest(StartTest):
 
     def kill_in_ram(self):
         """What was sent before."""
-        self.says(": ram: ")
+        self.says(": ram: ", 60)
         time.sleep(0.2)
-        self.assertNotIn(": detach: ", "".join(self.said))
+        self.assertNotIn(": detach: ", self.text())
         before = self.sent_bytes()
         self.kill_destination()
         return before
@@ -142,7 +114,7 @@ class Retries(RetriesTest):
         self.begin(move, "--retries", "2", halt="ram")
         self.kill_destination()
         self.process.send_signal(signal.SIGCONT)
-        self.says(r"started again(.|\n)*: hold: ")
+        self.says(r"started again(.|\n)*: hold: ", 60)
         self.kill_destination()
         self.assertIn("2 of 2", self.ends(DONE))
         move.check_moved(may_complain=True)
@@ -183,7 +155,7 @@ class Retries(RetriesTest):
         move.source.watch.command("stop")
         self.kill_destination()
         self.process.send_signal(signal.SIGCONT)
-        self.says("it is started again")
+        self.says("it is started again", 60)
         self.wait_for_halt(self.process, "ram")
         connections = self.a.run(["ss", "-H", "-tn", "state", "established",
                                   "dst", self.b.ipv4, "dport", "=", ":49152"]).stdout
@@ -236,7 +208,7 @@ class Retries(RetriesTest):
         self.begin(move, "--retries", "2", halt="ram")
         self.kill_destination()
         self.process.send_signal(signal.SIGCONT)
-        self.says("it is started again")
+        self.says("it is started again", 60)
         self.process.send_signal(signal.SIGINT)
         self.ends(INTERRUPTED)
         self.b.run(["rm", f"{hosts.WORK}/once"])
@@ -255,7 +227,7 @@ class Retries(RetriesTest):
         """Its tables are in the memory of its QEMU."""
         move = self.prepare_start(disks=[Disk(format="qcow2", dst_image=False)])
         self.begin(move, "--retries", "2", halt="ram")
-        self.assertIn("disk0 is no plain raw file there", "".join(self.said))
+        self.assertIn("disk0 is no plain raw file there", self.text())
         self.kill_destination()
         self.ends(FAILED)
         move.check_stayed(SOCKETS, may_complain=True)
