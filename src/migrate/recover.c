@@ -255,8 +255,8 @@ static void mark_begun(struct migration *m, const struct found *found)
 	size_t row = record_furthest_row(&m->record);
 
 	for (size_t i = 0; i <= row && i < steps_count; i++)
-		m->begun[i] = (found->src == SEEN_THERE && step_applies(&steps[i], m)) ||
-			      steps[i].phase == PHASE_PREPARE;
+		m->begun[i] = (found->src == SEEN_THERE || steps[i].phase == PHASE_PREPARE) &&
+			      step_applies(&steps[i], m);
 }
 
 /* All was undone, and there is nobody who has the guest. */
