@@ -271,6 +271,7 @@ class Cloned(CloneTest):
         process.kill()
         process.communicate()
         self.vmferry("recover", "-F", self.a.ssh_config, "--all")
+        self.guard_goes()  # when it sees that its connection has gone: recover does not wait for it
         move.check_moved(allowed_litter=SOCKETS)
 
 
