@@ -222,6 +222,14 @@ void disks_deinit(struct disks *disks)
 	*disks = (struct disks){0};
 }
 
+bool disks_any_stopped(const struct disks *disks)
+{
+	for (size_t i = 0; i < disks->count; i++)
+		if (disks->list[i].stopped)
+			return true;
+	return false;
+}
+
 struct disk *disks_of_job(struct disks *disks, const char *job)
 {
 	for (size_t i = 0; i < disks->count; i++)

@@ -36,8 +36,7 @@ struct disk {
 	char *storage; /* what the source's storage is, see look_at_storage(); NULL: not asked */
 
 	char job[24], target[24], nbd[24], export[64]; /* names on both QEMUs */
-	char plug[24]; /* what nbd's place is taken by in step replug */
-	bool on_nbd;   /* --retries: a node of that name has taken plug's place since */
+	char plug[24]; /* what takes nbd's place when its connection was lost; see rejoin.h */
 	int nbd_fd;    /* our copy of a connection that the source's QEMU has, or -1; see link.h */
 	struct loop_fd *nbd_watch; /* for its end, or NULL */
 	/* The file that we make over there, see files.c. */
@@ -50,7 +49,8 @@ struct disk {
 	/* What the source's QEMU told by events. */
 	bool ready;      /* in steady state */
 	bool stopped;    /* by an error over there, or of the connection */
-	bool rejoined;   /* --retries: and has gone on since, or has a new connection */
+	bool rejoined;   /* and has gone on since, or has a new connection */
+	int vain;        /* so often it was stopped though its connection stood */
 	bool ended;      /* BLOCK_JOB_COMPLETED or _CANCELLED */
 	bool concluded;  /* waits for job-dismiss */
 	char error[512]; /* of a mirror that ended badly */
@@ -90,6 +90,9 @@ void disks_deinit(struct disks *disks);
 
 /* The disk whose job is @job, or NULL. */
 struct disk *disks_of_job(struct disks *disks, const char *job);
+
+/* Whether an error has stopped a mirror. */
+bool disks_any_stopped(const struct disks *disks);
 
 /* The drive over there that is @src's counterpart: same device name, else same node name,
  * else same qdev. NULL when there is none. */

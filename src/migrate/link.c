@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "base/tcp.h"
 #include "migrate/nbd.h"
+#include "migrate/rejoin.h"
 #include "migrate/tunnel.h"
 
 /* How often lost connections are looked for. */
@@ -20,9 +21,6 @@
 /* Then it is ended, and QEMU makes a new one: an old one on a network that was away comes to life
  * only after up to twice the time that it was away. */
 #define PATIENCE_MS 15000
-
-/* QEMU gives up first, and tells what it was that failed. */
-#define LAST_WORDS_MS 2000
 
 static void drop(struct disk *disk)
 {
@@ -75,6 +73,8 @@ static void begin_to_keep_answers_coming(struct migration *m)
 
 static void lost_since(struct migration *m, int64_t ms)
 {
+	if (!m->link.lost_ms)
+		rejoin_begin(m);
 	if (!m->link.lost_ms || m->link.lost_ms > ms)
 		m->link.lost_ms = ms;
 }
@@ -154,6 +154,7 @@ void link_expect(struct migration *m)
 	begin_to_keep_answers_coming(m);
 }
 
+/* A resumed process needs no `made_by_qemu`: whatever QEMU has is found. */
 void link_adopt(struct migration *m)
 {
 	m->link.returns = m->record.reconnects && link_can_be_seen(m);
@@ -247,23 +248,28 @@ bool link_is_lost(const struct migration *m)
 	return m->link.look && m->link.lost_ms;
 }
 
-static bool is_there(struct migration *m)
-{
-	return !link_is_lost(m);
-}
-
-int link_await(struct migration *m, struct err *err)
+bool link_stands(struct migration *m)
 {
 	on_end(m, 0); /* what is known by now */
-	return migration_await(m, "the link of the disks",
-			       m->opt->timeouts.reconnect_ms + 2 * LAST_WORDS_MS, is_there, err);
+	return all_found(m);
+}
+
+bool link_lacks_some(struct migration *m)
+{
+	return !link_stands(m) && silent_ms(m) <= QUIET_MS;
+}
+
+void link_settle(struct migration *m)
+{
+	unwatch(m);
+	m->link.returns = false;
 }
 
 bool link_has_failed(const struct migration *m, struct err *err)
 {
 	int64_t reconnect_ms = m->opt->timeouts.reconnect_ms;
 
-	if (!link_is_lost(m) || loop_now_ms() - m->link.lost_ms <= reconnect_ms + LAST_WORDS_MS)
+	if (!link_is_lost(m) || loop_now_ms() - m->link.lost_ms <= reconnect_ms)
 		return false;
 	err_set(err, ERR_FAILED,
 		"%s: the link of the disks did not come back within %.3g s (--reconnect)",
@@ -312,7 +318,7 @@ void link_hang_up(struct migration *m)
 {
 	if (m->src.qmp && qmp_can(&m->src.caps, QMP_YANK))
 		yank(m);
-	if (m->may_retry) /* it may have made others since */
+	if (m->record.reconnects) /* it may have made others since */
 		find(m);
 	link_end(m);
 }

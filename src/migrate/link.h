@@ -1,12 +1,11 @@
 /* The connections of the disks, which the source's QEMU has to the NBD server and of which we
  * have copies: whether they stand, and the ways to make them faster and to end them.
  *
- * A connection that is lost comes back by QEMU's own doing (reconnect-delay), with the copy going
- * on where it was. We wait with it, say so, and give up when it takes longer than the user allows
- * (--reconnect). Before RAM is sent each disk gets a connection that we have opened, and what is
- * lost then is lost: QEMU would wait for it with the guest standing still. So it is from the
- * beginning where that cannot be changed later (before 6.1), or where we may not have copies of
- * QEMU's sockets (see tcp_connections_of()).
+ * While the disks are copied, one that is lost is made anew, and the copy goes on where it was (see
+ * rejoin.h). That it is lost is said, and it is given up when it takes longer than the user allows
+ * (--reconnect). Later what is lost is lost: the guest may stand still by then. So it is from the
+ * beginning where QEMU cannot be given another connection (before 6.1), or where we may not have
+ * copies of QEMU's sockets (see tcp_connections_of()).
  *
  * What a lost connection had under way is sent again on the next one. Nothing of it may arrive
  * after that, when the same place may have been written anew: so one is never ended in a way that
@@ -29,8 +28,11 @@ void link_expect(struct migration *m);
  * server that is to end waits for a client that is still negotiating (7.2). */
 void link_forget(struct migration *m, struct disk *disk);
 
-/* All are there, or ought to be: from now on they are watched. */
+/* All are there, or ought to be: from now on, and until link_settle(), they are watched. */
 void link_watch(struct migration *m);
+
+/* What is lost from now on is not waited for. */
+void link_settle(struct migration *m);
 
 /* Finds the connections, in a later process than the one that has watched them. Without them the
  * move goes on, but on a network that dies silently QEMU waits as long as TCP does. */
@@ -39,10 +41,11 @@ void link_adopt(struct migration *m);
 /* Whether one of them is lost, or silent, now. */
 bool link_is_lost(const struct migration *m);
 
-/* Waits until none is, for as long as --reconnect allows. */
-int link_await(struct migration *m, struct err *err);
+/* Whether all of them are there; and whether some are not, while the others answer. */
+bool link_stands(struct migration *m);
+bool link_lacks_some(struct migration *m);
 
-/* Whether it was waited for in vain. */
+/* Whether a lost one was waited for in vain. */
 bool link_has_failed(const struct migration *m, struct err *err);
 
 /* Ends them when nobody needs them any more. */
@@ -50,7 +53,7 @@ void link_end(struct migration *m);
 
 /* Ends the connections for good: whoever waits for an answer on one, or for its return, gets an
  * error at once, and one that stands is not made anew. So do the flushes of a node that is closed,
- * by blockdev-del or at the end of its QEMU, which would wait for a connection that has been lost.
+ * by blockdev-del or at the end of its QEMU.
  * Waits for the source's monitor, a second at most: one that is silent is hung up on all the same.
  */
 void link_hang_up(struct migration *m);

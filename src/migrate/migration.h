@@ -45,8 +45,7 @@ struct side {
 
 /* The connections of the disks; see link.h. */
 struct link {
-	bool returns;                /* QEMU makes a lost one anew, and waits for it */
-	bool renewable;              /* QEMU can be given a new one */
+	bool returns;                /* lost ones are made anew */
 	bool made_by_qemu;           /* and not by us */
 	bool expecting;              /* they are being opened */
 	struct loop_timer *quickack; /* while the mirrors run to an old NBD server, else NULL */
@@ -191,6 +190,10 @@ int migration_rest(struct migration *m, int64_t ms, struct err *err);
 
 /* -1 when a mirror has failed or the connection to a QEMU has ended. */
 int migration_check_alive(struct migration *m, struct err *err);
+
+/* Says that @disk's mirror has failed, and @why; -1. */
+int mirror_failed(const struct migration *m, const struct disk *disk, const char *why,
+		  struct err *err);
 
 /* As migration_await, for an undo: only the end of @side's own connection ends it early. */
 int side_await(struct side *side, const char *what, int64_t timeout_ms,

@@ -6,6 +6,7 @@
 #include "migrate/link.h"
 #include "migrate/nbd.h"
 #include "migrate/progress.h"
+#include "migrate/rejoin.h"
 #include "migrate/step_functions.h"
 
 /* The user's bandwidth, shared among the mirrors that still copy. */
@@ -123,9 +124,19 @@ static bool all_ready(struct migration *m)
 	if (link_is_lost(m)) /* with the guest's latest writes yet to be sent */
 		return false;
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (!m->disks.list[i].ready)
+		if (!m->disks.list[i].ready || m->disks.list[i].stopped)
 			return false;
 	return true;
+}
+
+static int mend_links(struct migration *m, struct err *err)
+{
+	uint64_t done_bytes;
+	bool joined;
+
+	if (!m->link.returns || (!link_is_lost(m) && !disks_any_stopped(&m->disks)))
+		return 0;
+	return rejoin_mirrors(m, &joined, &done_bytes, err);
 }
 
 /* A sample, and the share of a mirror that is through given to the others. */
@@ -133,7 +144,7 @@ static int sample_copy(struct migration *m, uint64_t *figure, struct err *err)
 {
 	uint64_t share = share_of(m);
 
-	if (progress_sample_disks(m, figure, err) < 0)
+	if (progress_sample_disks(m, figure, err) < 0 || mend_links(m, err) < 0)
 		return -1;
 	for (size_t i = 0; share && i < m->disks.count; i++)
 		if (!m->disks.list[i].ready &&
@@ -142,14 +153,23 @@ static int sample_copy(struct migration *m, uint64_t *figure, struct err *err)
 	return 0;
 }
 
+static int await_ready(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	return progress_await(m, "the steady state of the disks", timeout_ms, all_ready,
+			      sample_copy, err);
+}
+
 int step_copy(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	uint64_t figure;
 
 	link_watch(m);
-	if (progress_await(m, "the steady state of the disks", timeout_ms, all_ready, sample_copy,
-			   err) < 0)
+	if (await_ready(m, timeout_ms, err) < 0)
 		return -1;
+	if (m->link.returns && (nbd_await_port(m, m->opt->timeouts.connect_ms, err) < 0 ||
+				await_ready(m, timeout_ms, err) < 0))
+		return -1;
+	link_settle(m);
 	return progress_sample_disks(m, &figure, err);
 }
 
@@ -259,9 +279,8 @@ static int refresh_jobs(struct migration *m, struct err *err)
 	return 0;
 }
 
-/* A job that has ended by itself meanwhile refuses, which is as good. All are told in one go: the
- * end of one drains the disks of the others, which waits for those whose connection is lost with
- * the guest standing still (11.1; see qmp_target), unless they have been told, too. */
+/* A job that has ended by itself meanwhile refuses, which is as good. All are told in one go: from
+ * 10.0 on the end of one drains the disks of the others, too, with the guest standing still. */
 static int cancel_all(struct migration *m, bool force, struct err *err)
 {
 	struct qmp_request **requests = mem_zalloc(m->disks.count + 1, sizeof(*requests));
@@ -283,38 +302,18 @@ static int cancel_all(struct migration *m, bool force, struct err *err)
 }
 
 #define CANCEL_PATIENCE_MS 3000
-#define CANCEL_AGAIN_MS 500
-
-/* A connection that is lost only after the job was cancelled is waited for all the same: its node
- * has to be told once more (7.2, a destination that dies while the mirrors end). */
-static int await_concluded_for(struct migration *m, int64_t timeout_ms, struct err *err)
-{
-	int64_t until_ms = loop_now_ms() + timeout_ms;
-
-	while (side_await(&m->src, "the end of the mirrors", CANCEL_AGAIN_MS, all_concluded, err) <
-	       0) {
-		if (err->kind != ERR_TIMEOUT)
-			return -1;
-		if (loop_now_ms() >= until_ms)
-			return err_set(err, ERR_TIMEOUT,
-				       "timed out after %.3g s waiting for the end of the mirrors",
-				       (double)timeout_ms / 1000);
-		if (cancel_all(m, true, err) < 0)
-			return -1;
-	}
-	return 0;
-}
 
 /* A mirror whose connection has died silently waits for an answer that never comes, also
  * when it is cancelled by force (seen on 7.2): its connection has to be shut down. */
 static int await_concluded(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (await_concluded_for(m, CANCEL_PATIENCE_MS, err) == 0)
+	if (side_await(&m->src, "the end of the mirrors", CANCEL_PATIENCE_MS, all_concluded, err) ==
+	    0)
 		return 0;
 	if (err->kind != ERR_TIMEOUT)
 		return -1;
 	link_hang_up(m);
-	return await_concluded_for(m, timeout_ms, err);
+	return side_await(&m->src, "the end of the mirrors", timeout_ms, all_concluded, err);
 }
 
 static int dismiss(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
@@ -333,25 +332,18 @@ static int cancel_by_force(struct migration *m, int64_t timeout_ms, struct err *
 	return await_concluded(m, timeout_ms, err);
 }
 
-static bool any_stopped(const struct migration *m)
-{
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].stopped)
-			return true;
-	return false;
-}
-
 static bool concluded_or_stopped(struct migration *m)
 {
-	return all_concluded(m) || any_stopped(m);
+	return all_concluded(m) || disks_any_stopped(&m->disks);
 }
 
 /* As at the switchover, with both sides equal. One that was stopped by an error does not. */
 static int cancel_in_step(struct migration *m, struct err *err)
 {
-	if (!any_stopped(m) && (cancel_all(m, false, err) < 0 ||
-				side_await(&m->src, "the end of the mirrors", CANCEL_PATIENCE_MS,
-					   concluded_or_stopped, err) < 0))
+	if (!disks_any_stopped(&m->disks) &&
+	    (cancel_all(m, false, err) < 0 ||
+	     side_await(&m->src, "the end of the mirrors", CANCEL_PATIENCE_MS, concluded_or_stopped,
+			err) < 0))
 		return -1;
 	return all_concluded(m) ? 0 : err_set(err, ERR_FAILED, "an error has stopped a mirror");
 }
@@ -430,13 +422,12 @@ static int end_write_blocking(struct migration *m, int64_t timeout_ms, struct er
 	return ret < 0 ? ret : halted;
 }
 
-/* A process that goes on with the copy has a row on record that is before `sync` again; but that
- * connections come back is on record until `replug`, which is before it, too. Until then nothing
- * may stop the guest, for QEMU would wait for a lost one with it. */
+/* An earlier process may have come further than what is on record, when it has gone back to the
+ * copy. */
 static bool may_write_both(const struct migration *m)
 {
 	return m->begun[step_row("sync")] ||
-	       (m->resumed && !m->record.reconnects && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE));
+	       (m->resumed && qmp_can(&m->src.caps, QMP_BLOCK_JOB_CHANGE));
 }
 
 /* Whether a mirror makes writes of the guest now. */

@@ -142,10 +142,9 @@ void target_of(struct migration *m, const struct disk *disk, struct qmp_target *
 {
 	*target = (struct qmp_target){
 		.nbd_node = disk->nbd,
-		.fd_name = m->link.returns || source_connects(m) ? NULL : disk->nbd,
+		.fd_name = m->link.made_by_qemu ? NULL : disk->nbd,
 		.address = m->listening.address,
 		.port = m->listening.nbd_port,
-		.reconnect_s = m->link.returns ? (int)(m->opt->timeouts.reconnect_ms / 1000) : 0,
 		.export = disk->export,
 		.tls = keys_object(m),
 		.tls_name = source_connects(m) ? NULL : keys_certificate_name(m),
@@ -180,8 +179,7 @@ static int see_port(struct migration *m, int64_t timeout_ms, struct err *err)
 }
 
 /* Where QEMU is not to open it itself, we do, and hand it over. */
-static int connect_disk(struct migration *m, struct disk *disk, const char *name,
-			int64_t timeout_ms, struct err *err)
+static int connect_disk(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
 	if (tunnel_is_used(m))
 		disk->nbd_fd = tunnel_connect_nbd(m, timeout_ms, err);
@@ -191,15 +189,14 @@ static int connect_disk(struct migration *m, struct disk *disk, const char *name
 	if (disk->nbd_fd < 0)
 		return tunnel_is_used(m) ? -1 : unreachable(m, err);
 	disk->passed_fd = true;
-	return qmp_pass_fd(m->src.qmp, name, disk->nbd_fd, err);
+	return qmp_pass_fd(m->src.qmp, disk->nbd, disk->nbd_fd, err);
 }
 
 static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
 {
 	struct qmp_target target;
 
-	if (!m->link.returns && !source_connects(m) &&
-	    connect_disk(m, disk, disk->nbd, timeout_ms, err) < 0)
+	if (!m->link.made_by_qemu && connect_disk(m, disk, timeout_ms, err) < 0)
 		return -1;
 	if (uses_drive_mirror(m))
 		return 0;
@@ -229,28 +226,12 @@ static const char *why_it_cannot_be_made_anew(struct migration *m)
 	return NULL;
 }
 
-/* A mirror that ends changes QEMU's graph of nodes. From 10.0 on all nodes are drained for that:
- * those of the other disks, too, which wait for their connections, for as long as they may, with
- * the guest and the monitor standing still. Their mirrors cannot be told at once: one command may
- * come too late (seen in 1 of 4 moves on 10.0, 5 of 9 on 11.1, whose destination was killed in the
- * middle of the copy of two disks; in none of 5 on 7.2). */
-static bool gives_up_one_by_one(const struct migration *m)
-{
-	return m->disks.count > 1 && qmp_can(&m->src.caps, QMP_SET_ACTIVE);
-}
-
 static void choose_who_connects(struct migration *m)
 {
-	const char *why = why_it_cannot_be_made_anew(m);
+	bool wanted = m->opt->timeouts.reconnect_ms > 0;
+	const char *why = wanted ? why_it_cannot_be_made_anew(m) : NULL;
 
-	m->link.renewable = !why;
-	if (!why && gives_up_one_by_one(m))
-		why = "the source's QEMU is 10.0 or newer, and with more than one disk it would "
-		      "stand still with its guest if it did not come back";
-	if (m->opt->timeouts.reconnect_ms > 0)
-		m->link.returns = !why;
-	else
-		why = NULL;
+	m->link.returns = wanted && !why;
 	if (why)
 		migration_note(m,
 			       "a connection of the disks that is lost will not come back "
@@ -261,9 +242,9 @@ static void choose_who_connects(struct migration *m)
 int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	choose_who_connects(m);
-	if ((m->link.returns || source_connects(m)) && see_port(m, timeout_ms, err) < 0)
-		return -1;
 	m->link.made_by_qemu = m->link.returns || source_connects(m);
+	if (m->link.made_by_qemu && see_port(m, timeout_ms, err) < 0)
+		return -1;
 	m->record.reconnects = m->link.returns;
 	retry_choose(m);
 	link_expect(m);
@@ -271,45 +252,6 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 		if (add_target(m, &m->disks.list[i], timeout_ms, err) < 0)
 			return err_wrap(err, "disk %s", m->disks.list[i].name);
 	return 0;
-}
-
-/* What another process has begun may be done already: one that is in use is refused to be removed,
- * and stays. */
-static int remove_old_plug(struct migration *m, struct disk *disk, bool *in_use, struct err *err)
-{
-	bool there;
-
-	*in_use = false;
-	if (!m->resumed)
-		return 0;
-	if (qmp_node_exists(m->src.qmp, disk->plug, &there, err) < 0)
-		return -1;
-	if (!there || qmp_node_del(m->src.qmp, disk->plug, err) == 0)
-		return 0;
-	*in_use = err->kind == ERR_QMP;
-	return *in_use ? 0 : -1;
-}
-
-static int replug(struct migration *m, struct disk *disk, int64_t timeout_ms, struct err *err)
-{
-	struct qmp_target target;
-	bool in_use;
-
-	if (remove_old_plug(m, disk, &in_use, err) < 0)
-		return -1;
-	if (in_use)
-		return 0;
-	target_of(m, disk, &target);
-	target.nbd_node = disk->plug;
-	target.fd_name = m->may_retry ? NULL : disk->plug;
-	target.reconnect_s = 0;
-	if (!m->may_retry && connect_disk(m, disk, disk->plug, timeout_ms, err) < 0)
-		return -1;
-	disk->has_plug = true; /* also when its answer is lost */
-	if (qmp_target_replug(m->src.qmp, disk->target, &target, err) == 0)
-		return 0;
-	link_forget(m, disk);
-	return -1;
 }
 
 static int remove_node(struct migration *m, const char *node, struct err *err)
@@ -321,30 +263,40 @@ static int remove_node(struct migration *m, const char *node, struct err *err)
 	return there ? qmp_node_del(m->src.qmp, node, err) : 0;
 }
 
-/* The names of the two nodes are taken in turn. */
-int nbd_plug_anew(struct migration *m, struct disk *disk, int64_t timeout_ms, bool *done,
-		  struct err *err)
+/* Two names are taken in turn. What another process has left may have either: a node that is in use
+ * is refused to be removed. */
+static int free_name(struct migration *m, const struct disk *disk, const char **name,
+		     const char **other, struct err *err)
 {
-	const char *next = disk->on_nbd ? disk->plug : disk->nbd;
-	const char *old = disk->on_nbd ? disk->nbd : disk->plug;
+	*name = disk->plug;
+	*other = disk->nbd;
+	if (remove_node(m, disk->plug, err) == 0)
+		return 0;
+	*name = disk->nbd;
+	*other = disk->plug;
+	return err->kind == ERR_QMP ? remove_node(m, disk->nbd, err) : -1;
+}
+
+int nbd_plug_anew(struct migration *m, struct disk *disk, bool *done, struct err *err)
+{
 	struct qmp_target target;
+	const char *next, *old;
 
 	*done = false;
-	if (see_port(m, timeout_ms, err) < 0 || remove_node(m, next, err) < 0)
+	if (free_name(m, disk, &next, &old, err) < 0)
 		return -1;
 	target_of(m, disk, &target);
 	target.nbd_node = next;
 	target.fd_name = NULL;
-	target.reconnect_s = 0;
+	disk->has_plug = true; /* also when its answer is lost */
 	if (qmp_target_replug(m->src.qmp, disk->target, &target, err) < 0)
 		return err->kind == ERR_QMP ? remove_node(m, next, err) : -1;
 	*done = true;
-	disk->on_nbd = !disk->on_nbd;
 	return remove_node(m, old, err);
 }
 
 /* A link that was lost a moment ago is not known to be: it is waited for like any other. */
-static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
+int nbd_await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int64_t until_ms = loop_now_ms() + m->opt->timeouts.reconnect_ms;
 	struct err other;
@@ -363,53 +315,27 @@ static int await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-/* While RAM is sent, and the more so while the guest stands still for it, nothing may wait for a
- * lost connection to come back: QEMU would, with the guest stopped and its monitor silent; see
- * qmp_target. A copy of hours is behind us; so from here on what is lost is lost - or, with
- * --retries, it stops the mirrors, and QEMU itself makes it anew when they go on. */
-int step_replug(struct migration *m, int64_t timeout_ms, struct err *err)
-{
-	if (!m->record.reconnects && !m->may_retry)
-		return 0;
-	if (link_await(m, err) < 0 || await_port(m, timeout_ms, err) < 0)
-		return -1;
-	link_close(m);
-	m->link.returns = false;
-	m->link.made_by_qemu = m->may_retry;
-	link_expect(m);
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (replug(m, &m->disks.list[i], timeout_ms, err) < 0)
-			return err_wrap(err, "disk %s", m->disks.list[i].name);
-	if (m->resumed)
-		link_adopt(m);
-	m->link.returns = m->record.reconnects = false;
-	if (m->may_retry)
-		link_watch(m);
-	return 0;
-}
-
 static int remove_target(struct migration *m, struct disk *disk, int64_t timeout_ms,
 			 struct err *err)
 {
 	(void)timeout_ms;
-	if (disk->passed_fd) {
+	if (disk->passed_fd)
 		qmp_drop_fd(m->src.qmp, disk->nbd);
-		qmp_drop_fd(m->src.qmp, disk->plug);
-	}
 	disk->passed_fd = false;
 	if (disk->has_target && remove_node(m, disk->target, err) < 0)
 		return -1;
 	disk->has_target = false;
-	if (disk->has_plug && remove_node(m, disk->plug, err) < 0)
+	if (disk->has_plug &&
+	    (remove_node(m, disk->plug, err) < 0 || remove_node(m, disk->nbd, err) < 0))
 		return -1;
 	disk->has_plug = false;
-	return m->retried ? remove_node(m, disk->nbd, err) : 0;
+	return 0;
 }
 
 /* Whether QEMU connects anew by itself, now or with its next request. */
 static bool may_connect_anew(struct migration *m)
 {
-	return source_connects(m) || m->record.reconnects || m->may_retry;
+	return source_connects(m) || m->record.reconnects;
 }
 
 /* See stop_nbd_and_continue(). A source that connects by itself is to be gone before: it would

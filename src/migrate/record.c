@@ -411,7 +411,7 @@ static void take_disk(struct migration *m, const struct record_disk *from, size_
 		snprintf(disk->export, sizeof(disk->export), "%s", from->export);
 	/* What is not there is not found when it is to be taken back. */
 	disk->passed_fd = disk->has_target = row >= step_row("target");
-	disk->has_plug = row >= step_row("replug");
+	disk->has_plug = disk->has_target;
 	disk->has_job = row >= step_row("mirror");
 }
 

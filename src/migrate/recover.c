@@ -140,12 +140,11 @@ static struct plan plan_switched(struct migration *m, const struct found *found)
 				    "what it wrote last is on the destination's disks"};
 }
 
-/* Do all mirrors run, or are they through? */
+/* Are all mirrors there, whether they run, are stopped, or are through? */
 static bool mirrors_are_well(const struct migration *m)
 {
 	for (size_t i = 0; !m->in_stream && i < m->disks.count; i++)
-		if (!m->disks.list[i].has_job || m->disks.list[i].error[0] ||
-		    m->disks.list[i].stopped)
+		if (!m->disks.list[i].has_job || m->disks.list[i].error[0])
 			return false;
 	return true;
 }
@@ -156,6 +155,7 @@ static struct plan plan_copying(const struct migration *m, const struct found *f
 {
 	const char *status = found->src_migration.status;
 	size_t row = record_row(&m->record);
+	bool stopped = disks_any_stopped(&m->disks);
 	bool begun = row > step_row("mirror") ||
 		     (row == step_row("mirror") && m->record.state == RECORD_DONE);
 
@@ -163,13 +163,17 @@ static struct plan plan_copying(const struct migration *m, const struct found *f
 	    m->record.state == RECORD_UNDOING || !begun || tunnel_is_used(m) || stops_first(m) ||
 	    !mirrors_are_well(m))
 		return undo();
+	if (row < step_row("ram") && !qmp_migration_active(status))
+		return stopped && !m->link.returns ? undo() : resume("copy");
+	if (stopped)
+		return undo();
 	if (str_eq(status, "pre-switchover"))
 		return resume("detach");
 	if (row > step_row("ram"))
 		return str_eq(status, "device") ? resume("switchover") : undo();
 	if (row == step_row("ram"))
 		return qmp_migration_active(status) ? resume("ram") : undo();
-	return qmp_migration_active(status) ? undo() : resume("copy");
+	return undo();
 }
 
 static struct plan plan_not_switched(struct migration *m, const struct found *found)
@@ -271,6 +275,8 @@ static int resume_from(struct migration *m, const struct found *found, size_t ro
 {
 	bool src_gone = found->src != SEEN_THERE;
 
+	if (row != step_row("copy"))
+		link_settle(m);
 	if (row < steps_count)
 		migration_note(m, "goes on with \"%s\": %s", steps[row].name, steps[row].meaning);
 	if (src_gone)

@@ -115,7 +115,7 @@ static int see_mirror(struct migration *m, struct disk *disk, struct err *err)
 	disk->ready = job.found && job.ready;
 	disk->ended = disk->concluded = job.found && job.concluded;
 	disk->stopped = job.stopped;
-	snprintf(disk->error, sizeof(disk->error), "%s", job.error);
+	snprintf(disk->error, sizeof(disk->error), "%s", job.stopped ? "" : job.error);
 	return 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include "base/str.h"
 #include "migrate/link.h"
-#include "migrate/nbd.h"
+#include "migrate/rejoin.h"
 #include "migrate/step_functions.h"
 
 /* --- whether --- */
@@ -34,7 +34,7 @@ static char *why_not(const struct migration *m)
 		return str_printf("disk %s is no plain raw file there, and a part of what was "
 				  "copied would die with its QEMU",
 				  other->name);
-	if (!m->link.renewable)
+	if (!m->link.returns)
 		return str_dup("the disks' connections cannot be made anew");
 	return m->record.dst_boot ? NULL
 				  : str_printf("whether %s is rebooted meanwhile could not be seen",
@@ -58,7 +58,7 @@ static bool is_of_ram(const struct migration *m, const struct step *step)
 {
 	size_t row = (size_t)(step - steps);
 
-	if (!m->retried && row <= step_row("replug"))
+	if (!m->retried && row <= step_row("copy"))
 		return false;
 	return row > step_row("accept") && row <= step_row("ram");
 }
@@ -118,7 +118,6 @@ static void forget_destination(struct migration *m)
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
-		disk->rejoined = false;
 		disk->dst = NULL;
 		free(disk->dst_node);
 		disk->dst_node = NULL;
@@ -165,6 +164,7 @@ static int begin(struct migration *m, struct err *err)
 	if (ram_take_back(m, m->opt->timeouts.answer_ms, err) < 0)
 		return -1;
 	link_close(m);
+	rejoin_begin(m);
 	forget_destination(m);
 	if (see_images(m, err) < 0)
 		return -1;
@@ -184,54 +184,6 @@ int retry_after(struct migration *m, const struct step *step, struct err *err)
 
 #define LOOK_MS 50
 
-/* RAM is sent when no more than this is left to be copied, of each disk. Where writes cannot be
- * made to go to both sides at once (before 8.2), what is left then is copied while the guest is
- * stopped. One that writes 20 MB/s leaves some 100 KiB. */
-#define BACKLOG_BYTES (1u << 20)
-
-static bool has_caught_up(const struct qmp_job *job)
-{
-	return job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
-}
-
-/* A mirror without anything to copy does not know that its connection is lost, and would learn it
- * by the guest's next write, or by the last flush, too late to be resumed. */
-static int rejoin(struct migration *m, struct disk *disk, bool *joined, uint64_t *done_bytes,
-		  struct err *err)
-{
-	const char *id = disk->job;
-	struct qmp_job job;
-
-	*joined = disk->stopped = false; /* an event that comes from here on is of now */
-	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
-		return -1;
-	*done_bytes += job.done_bytes;
-	if (job.stopped) {
-		disk->rejoined = true;
-		return qmp_job_resume(m->src.qmp, id, err);
-	}
-	if (!disk->rejoined)
-		return nbd_plug_anew(m, disk, m->opt->timeouts.connect_ms, &disk->rejoined, err);
-	*joined = job.found && has_caught_up(&job);
-	return 0;
-}
-
-static int rejoin_all(struct migration *m, bool *joined, uint64_t *done_bytes, struct err *err)
-{
-	*joined = true;
-	*done_bytes = 0;
-	for (size_t i = 0; i < m->disks.count; i++) {
-		bool one;
-
-		if (rejoin(m, &m->disks.list[i], &one, done_bytes, err) < 0)
-			return -1;
-		*joined = *joined && one;
-	}
-	for (size_t i = 0; i < m->disks.count; i++)
-		*joined = *joined && !m->disks.list[i].stopped;
-	return 0;
-}
-
 /* The deadline counts from the last progress, for what the guest has written meanwhile may be
  * much. */
 int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
@@ -247,7 +199,7 @@ int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
 				       "timed out after %.3g s waiting for the mirrors to go on",
 				       (double)timeout_ms / 1000);
 		if (migration_rest(m, LOOK_MS, err) < 0 ||
-		    rejoin_all(m, &joined, &done_bytes, err) < 0)
+		    rejoin_mirrors(m, &joined, &done_bytes, err) < 0)
 			return -1;
 		if (done_bytes > most_bytes) {
 			most_bytes = done_bytes;

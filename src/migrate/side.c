@@ -138,11 +138,11 @@ int side_open_dst(struct migration *m, struct err *err)
 	return side_open(m, &m->dst, stream, err);
 }
 
-static void mirror_failed(const struct migration *m, const struct disk *disk, const char *why,
-			  struct err *err)
+int mirror_failed(const struct migration *m, const struct disk *disk, const char *why,
+		  struct err *err)
 {
-	err_set(err, ERR_FAILED, "disk %s: its mirror to %s failed: %s", disk->name, m->dst.name,
-		why);
+	return err_set(err, ERR_FAILED, "disk %s: its mirror to %s failed: %s", disk->name,
+		       m->dst.name, why);
 }
 
 /* What ends every wait: true with @err set. */
@@ -157,7 +157,7 @@ static bool has_failed(struct migration *m, struct err *err)
 			mirror_failed(m, disk, disk->error, err);
 			return true;
 		}
-		if (disk->stopped && !m->retrying) {
+		if (disk->stopped && !m->retrying && !m->link.returns) {
 			mirror_failed(m, disk, "an error has stopped it", err);
 			return true;
 		}

@@ -65,7 +65,6 @@ STEP_FUNCTION(step_unserve);
 STEP_FUNCTION(step_grow);
 STEP_FUNCTION(step_export);
 STEP_FUNCTION(step_target);
-STEP_FUNCTION(step_replug);
 STEP_FUNCTION(undo_target);
 
 /* mirror.c */

@@ -82,13 +82,6 @@ static bool with_smaller_disks(const struct migration *m)
 	return false;
 }
 
-static bool with_links_that_return(const struct migration *m)
-{
-	bool wanted = m->resumed ? m->record.reconnects : m->opt->timeouts.reconnect_ms > 0;
-
-	return wanted && with_mirrors(m) && qmp_can(&m->src.caps, QMP_REOPEN);
-}
-
 static bool with_retry(const struct migration *m)
 {
 	return m->retrying;
@@ -214,9 +207,6 @@ const struct step steps[] = {
 	STEP("copy", PHASE_PERFORM, with_mirrors, step_copy, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE, ONCE,
 	     "wait for the steady state of all disks"),
-	STEP("replug", PHASE_PERFORM, with_links_that_return, step_replug, NO_UNDO("the undo of target removes it, too"),
-	     connect_ms, WAITS, CANCELLABLE, ONCE,
-	     "connect each disk anew, so that no lost connection is waited for any more"),
 	STEP("rejoin", PHASE_PERFORM, with_retry, step_rejoin, NO_UNDO("the mirrors are ended by the undo of their start"),
 	     stall_ms, WAITS, CANCELLABLE, AGAIN,
 	     "let the mirrors go on into the QEMU that was started again (--retries)"),

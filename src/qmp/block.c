@@ -112,7 +112,6 @@ static json_t *nbd_options(const struct qmp_target *target)
 				target->nbd_node, "server", server_of(target), "export",
 				target->export, "discard", "unmap");
 
-	set_if(nbd, "reconnect-delay", (uint64_t)target->reconnect_s);
 	set_text_if(nbd, "tls-creds", target->tls);
 	set_text_if(nbd, "tls-hostname", target->tls_name);
 	return nbd;

@@ -16,7 +16,7 @@
  * Without max-connections: QEMU counts whoever is connected, with a key or without, for as long as
  * he says nothing (7.2; up to 10 s since 9.1), and a connection of ours that was lost without its
  * hearing of it, for hours. What is over that number is not taken in. So a small one would let
- * strangers keep us out, and a link that returns (@reconnect_s below) find its own place taken;
+ * strangers keep us out, and a link that returns find its own place taken;
  * and it keeps nobody from anything that the key does not. */
 int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err);
 
@@ -50,11 +50,12 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 /* One exported disk as the source reaches it: over a TCP connection to the NBD server that
  * QEMU was given by qmp_pass_fd(), or that it opens itself, again and again when it is lost.
  *
- * Requests that come while it is lost wait for that long (@reconnect_s), then fail. Whoever drains
- * the node meanwhile - the guest's own reset of the disk, `stop`, the end of RAM - waits with them
- * while the guest and the monitor stand still (7.2, 10.0, 11.1; 5.2 lets them fail at once), and
- * no yank helps. block-job-cancel with force lets them fail at once (7.2, 10.0, 11.1; 5.2 lets
- * them wait).
+ * It is lost for good, or a request on it fails at once and has QEMU open another one in the
+ * background, for a later request: at once, then after 1, 2, 4, 8, 16, 16... seconds. With a
+ * reconnect-delay requests would wait for that, and whoever drains the node - the guest's own reset
+ * of the disk, `stop`, the end of another mirror, the end of RAM - with them, while the guest and
+ * the monitor stand still (7.2, 10.0, 11.1; 5.2 lets them fail at once) and no yank helps. So there
+ * is none, and it is the mirror that waits: see qmp_mirror_start().
  *
  * 5.2 makes a lost connection anew at once, whether anybody needs it or not, and without being
  * asked to: when that falls into nbd-server-stop on the other side, a 5.2 there dies soon after,
@@ -64,7 +65,6 @@ struct qmp_target {
 	const char *fd_name;  /* or NULL, and: */
 	const char *address;  /* numeric */
 	int port;
-	int reconnect_s;
 	const char *tls;      /* the object (tls.h), or NULL */
 	const char *tls_name; /* what the server's certificate is to be made out to; NULL: @address,
 			       * or nothing (QMP_QUERY_STATS) */
@@ -78,9 +78,9 @@ int qmp_target_add(struct qmp *qmp, const char *node, const struct qmp_target *t
 		   struct err *err);
 
 /* Puts the tree @node of qmp_target_add() or of a drive-mirror on another connection to the same
- * export, a passed one: blockdev-add of an NBD node @nbd_node over @target->fd_name, and
- * blockdev-reopen of @node with it, also under a running mirror (QMP_REOPEN; seen on 7.2, 10.0,
- * 11.1). The node before it goes by itself, its requests have ended by then. */
+ * export: blockdev-add of an NBD node @nbd_node, and blockdev-reopen of @node with it, also under
+ * a running mirror (QMP_REOPEN; seen on 7.2, 10.0, 11.1). The requests of the node before it have
+ * ended by then; it goes by itself, if it was not one of blockdev-add. */
 int qmp_target_replug(struct qmp *qmp, const char *node, const struct qmp_target *target,
 		      struct err *err);
 
@@ -129,9 +129,8 @@ struct qmp_request *qmp_job_cancel_send(struct qmp *qmp, const char *job, bool f
 
 /* block-job-resume of a mirror that an error of its target has stopped. Nothing is lost
  * meanwhile: the guest writes on, also in copy-mode write-blocking, and what the target has not
- * taken is copied later (seen on 7.2, 10.0, 11.1). A target whose node has made its connection
- * itself, and does not wait for a lost one (no @reconnect_s), tries it anew with each request, in
- * the background: the first ones stop the mirror again. */
+ * taken is copied later (seen on 7.2, 10.0, 11.1). The first requests of one whose connection was
+ * lost stop it again; see qmp_target. */
 int qmp_job_resume(struct qmp *qmp, const char *job, struct err *err);
 
 /* job-dismiss of a concluded job. */

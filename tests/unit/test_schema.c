@@ -292,7 +292,6 @@ static void say_target(void)
 	target.fd_name = NULL;
 	target.address = "192.0.2.1";
 	target.port = 49152;
-	target.reconnect_s = 60;
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
 	ck_assert_ok(qmp_finish(qmp_node_yank_send(qmp, "n"), &err), &err);
 }
@@ -598,7 +597,6 @@ START_TEST(a_target_that_comes_back_is_qemus_own)
 	struct qmp_target target = {.nbd_node = "n",
 				    .address = "192.0.2.1",
 				    .port = 10809,
-				    .reconnect_s = 60,
 				    .export = "e"};
 
 	begin();
@@ -606,7 +604,7 @@ START_TEST(a_target_that_comes_back_is_qemus_own)
 	sent("blockdev-add",
 	     "{\"node-name\": \"t\", \"driver\": \"raw\", \"discard\": \"unmap\", "
 	     "\"file\": {\"driver\": \"nbd\", \"node-name\": \"n\", \"export\": \"e\", "
-	     "\"reconnect-delay\": 60, \"discard\": \"unmap\", \"server\": {\"type\": \"inet\", "
+	     "\"discard\": \"unmap\", \"server\": {\"type\": \"inet\", "
 	     "\"host\": \"192.0.2.1\", \"port\": \"10809\"}}}");
 	end();
 }
