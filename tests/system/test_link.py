@@ -163,7 +163,7 @@ class Disks(LinkTest):
             with self.subTest(seconds=seconds):
                 self.doCleanups()
                 self.setUp()
-                move = self.prepare(Guest(rate=300, sectors=127))
+                move = self.prepare(Guest(rate=30, sectors=127))
                 process = self.halted(move, "copy/begun", *SLOW)
                 self.b.block(NBD_PORT)
                 self.cut_nbd()
