@@ -107,11 +107,14 @@ static void take(struct migration *m, struct disk *disk, int fd)
 /* Which connection is which disk's does not matter: all are treated alike. */
 static void find(struct migration *m)
 {
-	int *fds = mem_zalloc(m->disks.count + 1, sizeof(*fds));
-	size_t count = tcp_connections_of(m->src_pid, m->listening.address, m->listening.nbd_port,
-					  fds, m->disks.count);
-	size_t taken = 0;
+	int *fds;
+	size_t count, taken = 0;
 
+	if (tunnel_is_used(m))
+		return;
+	fds = mem_zalloc(m->disks.count + 1, sizeof(*fds));
+	count = tcp_connections_of(m->src_pid, m->listening.address, m->listening.nbd_port, fds,
+				   m->disks.count);
 	for (size_t i = 0; i < m->disks.count; i++)
 		drop(&m->disks.list[i]);
 	for (size_t i = 0; i < count; i++)
@@ -202,9 +205,8 @@ static void tell_back(struct migration *m)
 	m->link.lost_ms = 0;
 }
 
-static void look(void *arg)
+static void look_at_sockets(struct migration *m)
 {
-	struct migration *m = arg;
 	int64_t silent;
 
 	if (!all_found(m))
@@ -216,8 +218,41 @@ static void look(void *arg)
 		lost_since(m, loop_now_ms() - silent);
 	else if (m->link.lost_ms)
 		tell_back(m);
+}
+
+static void look(void *arg)
+{
+	struct migration *m = arg;
+
+	if (!tunnel_is_used(m))
+		look_at_sockets(m);
+	else if (!tunnel_stands(m))
+		lost_since(m, loop_now_ms());
 	if (m->link.lost_ms)
 		tell_lost(m);
+}
+
+/* What goes through a session is not seen: it is back when each mirror goes on. */
+static int mend_tunnel(struct migration *m, struct err *err)
+{
+	struct rejoined now;
+
+	if (!tunnel_stands(m) && (nbd_serve_anew(m, err) < 0 || tunnel_reopen(m, err) < 0))
+		return err->kind == ERR_INTERRUPTED ? -1 : 0;
+	if (rejoin_mirrors(m, &now, err) < 0)
+		return -1;
+	if (now.all && m->link.lost_ms)
+		tell_back(m);
+	return 0;
+}
+
+int link_mend(struct migration *m, struct err *err)
+{
+	struct rejoined now;
+
+	if (!m->link.returns || (!link_is_lost(m) && !disks_any_stopped(&m->disks)))
+		return 0;
+	return tunnel_is_used(m) ? mend_tunnel(m, err) : rejoin_mirrors(m, &now, err);
 }
 
 void link_watch(struct migration *m)
@@ -227,7 +262,7 @@ void link_watch(struct migration *m)
 		find(m);
 	if (!m->link.returns || m->link.look)
 		return;
-	if (!all_found(m))
+	if (!tunnel_is_used(m) && !all_found(m))
 		lost_since(m, loop_now_ms());
 	m->link.look = loop_timer_add(m->loop, LOOK_MS, look, m);
 }
@@ -256,6 +291,8 @@ bool link_stands(struct migration *m)
 
 bool link_lacks_some(struct migration *m)
 {
+	if (tunnel_is_used(m))
+		return tunnel_stands(m);
 	return !link_stands(m) && silent_ms(m) <= QUIET_MS;
 }
 

@@ -38,6 +38,9 @@ void link_settle(struct migration *m);
  * move goes on, but on a network that dies silently QEMU waits as long as TCP does. */
 void link_adopt(struct migration *m);
 
+/* Does what is to be done for lost ones to come back, if any are; to be called now and then. */
+int link_mend(struct migration *m, struct err *err);
+
 /* Whether one of them is lost, or silent, now. */
 bool link_is_lost(const struct migration *m);
 

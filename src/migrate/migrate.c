@@ -40,6 +40,7 @@ void migration_free(struct migration *m)
 	clone_deinit(&m->clone);
 	source_process_deinit(&m->process);
 	link_close(m);
+	free(m->link.path);
 	disconnect_ram(m);
 	ssh_forward_stop(m->forward);
 	journal_close(m->journal);

@@ -47,6 +47,7 @@ struct side {
 struct link {
 	bool returns;                /* lost ones are made anew */
 	bool made_by_qemu;           /* and not by us */
+	char *path;                  /* --encrypt=ssh: the socket to which; NULL: none */
 	bool expecting;              /* they are being opened */
 	struct loop_timer *quickack; /* while the mirrors run to an old NBD server, else NULL */
 	struct loop_timer *look;     /* while they are watched, else NULL */

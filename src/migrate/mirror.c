@@ -6,7 +6,6 @@
 #include "migrate/link.h"
 #include "migrate/nbd.h"
 #include "migrate/progress.h"
-#include "migrate/rejoin.h"
 #include "migrate/step_functions.h"
 
 /* The user's bandwidth, shared among the mirrors that still copy. */
@@ -129,22 +128,12 @@ static bool all_ready(struct migration *m)
 	return true;
 }
 
-static int mend_links(struct migration *m, struct err *err)
-{
-	uint64_t done_bytes;
-	bool joined;
-
-	if (!m->link.returns || (!link_is_lost(m) && !disks_any_stopped(&m->disks)))
-		return 0;
-	return rejoin_mirrors(m, &joined, &done_bytes, err);
-}
-
 /* A sample, and the share of a mirror that is through given to the others. */
 static int sample_copy(struct migration *m, uint64_t *figure, struct err *err)
 {
 	uint64_t share = share_of(m);
 
-	if (progress_sample_disks(m, figure, err) < 0 || mend_links(m, err) < 0)
+	if (progress_sample_disks(m, figure, err) < 0 || link_mend(m, err) < 0)
 		return -1;
 	for (size_t i = 0; share && i < m->disks.count; i++)
 		if (!m->disks.list[i].ready &&

@@ -132,6 +132,17 @@ int step_export(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
+int nbd_serve_anew(struct migration *m, struct err *err)
+{
+	int64_t timeout_ms = m->opt->timeouts.answer_ms;
+
+	if (!qmp_alive(m->dst.qmp))
+		return err_set(err, ERR_CLOSED, "%s: not connected", m->dst.name);
+	if (stop_serving(m, err) < 0 || tunnel_serve(m, timeout_ms, err) < 0)
+		return -1;
+	return step_export(m, timeout_ms, err);
+}
+
 /* Before 7.0 QEMU wants an IP socket of its own for NBD through TLS. */
 bool source_connects(struct migration *m)
 {
@@ -143,6 +154,7 @@ void target_of(struct migration *m, const struct disk *disk, struct qmp_target *
 	*target = (struct qmp_target){
 		.nbd_node = disk->nbd,
 		.fd_name = m->link.made_by_qemu ? NULL : disk->nbd,
+		.path = m->link.path,
 		.address = m->listening.address,
 		.port = m->listening.nbd_port,
 		.export = disk->export,
@@ -169,13 +181,24 @@ static int unreachable(const struct migration *m, struct err *err)
 			m->dst.name);
 }
 
+int nbd_reach(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	int fd;
+
+	if (!tunnel_is_used(m))
+		return nbd_probe(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms,
+				 err);
+	fd = tunnel_connect_nbd(m, timeout_ms, err);
+	return fd < 0 ? -1 : nbd_probe_connected(m->loop, fd, timeout_ms, err);
+}
+
 /* QEMU itself would wait for a port that a firewall swallows inside blockdev-add, for minutes,
  * with its monitor and maybe the guest's disks standing still. */
 static int see_port(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (nbd_probe(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms, err) == 0)
+	if (nbd_reach(m, timeout_ms, err) == 0)
 		return 0;
-	return unreachable(m, err);
+	return tunnel_is_used(m) ? -1 : unreachable(m, err);
 }
 
 /* Where QEMU is not to open it itself, we do, and hand it over. */
@@ -213,44 +236,67 @@ static int add_target(struct migration *m, struct disk *disk, int64_t timeout_ms
 /* Without copies of its sockets we could not end a connection that QEMU has opened. */
 static const char *why_it_cannot_be_made_anew(struct migration *m)
 {
-	if (tunnel_is_used(m))
-		return "they all go through one SSH session";
 	if (m->hangup_kills)
 		return "with a disk in an iothread, the destination's QEMU (before 9.0) would die "
 		       "of that one's end";
 	if (!qmp_can(&m->src.caps, QMP_REOPEN) || source_connects(m))
 		return "the source's QEMU is too old";
-	if (!link_can_be_seen(m))
+	if (!tunnel_is_used(m) && !link_can_be_seen(m))
 		return "the sockets of the source's QEMU cannot be seen: this user may not trace "
 		       "it (ptrace(2)), as root could, or something stands before its monitor";
 	return NULL;
+}
+
+static void will_not_return(struct migration *m, const char *why)
+{
+	m->link.returns = m->record.reconnects = false;
+	m->link.made_by_qemu = source_connects(m);
+	free(m->link.path);
+	m->link.path = NULL;
+	migration_note(m,
+		       "a connection of the disks that is lost will not come back (--reconnect): "
+		       "%s",
+		       why);
 }
 
 static void choose_who_connects(struct migration *m)
 {
 	bool wanted = m->opt->timeouts.reconnect_ms > 0;
 	const char *why = wanted ? why_it_cannot_be_made_anew(m) : NULL;
+	struct err err;
 
-	m->link.returns = wanted && !why;
+	m->link.returns = m->record.reconnects = wanted && !why;
+	m->link.made_by_qemu = m->link.returns || source_connects(m);
+	if (m->link.returns && tunnel_is_used(m) && tunnel_let_source_in(m, &err) < 0)
+		why = err.text;
 	if (why)
-		migration_note(m,
-			       "a connection of the disks that is lost will not come back "
-			       "(--reconnect): %s",
-			       why);
+		will_not_return(m, why);
+}
+
+/* A QEMU that does not see our directory, in a root of its own, can be given connections. */
+static bool may_be_given_one(struct migration *m, const struct err *err)
+{
+	if (!tunnel_is_used(m) || !m->link.returns || err->kind != ERR_QMP)
+		return false;
+	will_not_return(m, err->text);
+	return true;
 }
 
 int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	choose_who_connects(m);
-	m->link.made_by_qemu = m->link.returns || source_connects(m);
 	if (m->link.made_by_qemu && see_port(m, timeout_ms, err) < 0)
 		return -1;
-	m->record.reconnects = m->link.returns;
 	retry_choose(m);
 	link_expect(m);
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (add_target(m, &m->disks.list[i], timeout_ms, err) < 0)
-			return err_wrap(err, "disk %s", m->disks.list[i].name);
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
+
+		if (add_target(m, disk, timeout_ms, err) < 0 &&
+		    (i > 0 || !may_be_given_one(m, err) ||
+		     add_target(m, disk, timeout_ms, err) < 0))
+			return err_wrap(err, "disk %s", disk->name);
+	}
 	return 0;
 }
 
@@ -301,13 +347,12 @@ int nbd_await_port(struct migration *m, int64_t timeout_ms, struct err *err)
 	int64_t until_ms = loop_now_ms() + m->opt->timeouts.reconnect_ms;
 	struct err other;
 
-	while (nbd_probe(m->loop, m->listening.address, m->listening.nbd_port, timeout_ms, err) <
-	       0) {
+	while (nbd_reach(m, timeout_ms, err) < 0) {
 		if (err->kind == ERR_INTERRUPTED)
 			return -1;
 		if (loop_now_ms() >= until_ms)
 			return err_wrap(err, "%s: the link of the disks is lost", m->dst.name);
-		if (migration_rest(m, PORT_RETRY_MS, &other) < 0) {
+		if (migration_rest(m, PORT_RETRY_MS, &other) < 0 || link_mend(m, &other) < 0) {
 			*err = other;
 			return -1;
 		}

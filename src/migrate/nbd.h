@@ -19,6 +19,15 @@ bool source_connects(struct migration *m);
  * (bdrv_reopen_prepare() of its block.c; seen on 7.2, 10.0, 11.1). */
 int nbd_plug_anew(struct migration *m, struct disk *disk, bool *done, struct err *err);
 
+/* Whether the NBD server answers; see nbd_probe.h. */
+int nbd_reach(struct migration *m, int64_t timeout_ms, struct err *err);
+
+/* --encrypt=ssh: ends the NBD server over there, and with it all its connections, and starts it
+ * again. What an SSH session that was lost has not delivered yet - its kernel, its sshd may go on
+ * for minutes - gets nowhere then. Else it might come after what the guest has written to the same
+ * place since. */
+int nbd_serve_anew(struct migration *m, struct err *err);
+
 /* Waits until the NBD server's port can be reached, for as long as --reconnect allows; @timeout_ms
  * a try. */
 int nbd_await_port(struct migration *m, int64_t timeout_ms, struct err *err);

@@ -2,7 +2,7 @@
 
 #include "migrate/link.h"
 #include "migrate/nbd.h"
-#include "migrate/nbd_probe.h"
+#include "migrate/tunnel.h"
 
 /* RAM is sent when no more than this is left to be copied, of each disk. Where writes cannot be
  * made to go to both sides at once (before 8.2), what is left then is copied while the guest is
@@ -28,10 +28,10 @@ static bool has_caught_up(const struct qmp_job *job)
 	return job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
 }
 
-/* Without connections to look at, as with a QEMU that was started again, nothing is known. */
+/* Without connections to look at, as of a QEMU that was started again, nothing is known. */
 static bool in_vain(struct migration *m, struct disk *disk)
 {
-	disk->vain = m->link.look && link_stands(m) ? disk->vain + 1 : 0;
+	disk->vain = m->link.look && !tunnel_is_used(m) && link_stands(m) ? disk->vain + 1 : 0;
 	return disk->vain > VAIN_MAX;
 }
 
@@ -45,8 +45,8 @@ static int resume(struct migration *m, struct disk *disk, const struct qmp_job *
 	return qmp_job_resume(m->src.qmp, disk->job, err);
 }
 
-static int look(struct migration *m, struct disk *disk, bool *goes_on, bool *joined,
-		uint64_t *done_bytes, struct err *err)
+static int look(struct migration *m, struct disk *disk, struct rejoined *now, bool *any_stopped,
+		struct err *err)
 {
 	const char *id = disk->job;
 	struct qmp_job job;
@@ -54,20 +54,28 @@ static int look(struct migration *m, struct disk *disk, bool *goes_on, bool *joi
 	disk->stopped = false; /* an event that comes from here on is of now */
 	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
 		return -1;
-	*done_bytes += job.done_bytes;
-	*joined = *joined && job.found && disk->rejoined && !job.stopped && has_caught_up(&job);
+	now->done_bytes += job.done_bytes;
+	now->all = now->all && job.found && disk->rejoined && !job.stopped;
+	now->caught_up = now->caught_up && has_caught_up(&job);
 	if (!job.stopped)
 		return 0;
-	*goes_on = false;
+	*any_stopped = true;
 	return resume(m, disk, &job, err);
 }
 
 /* Not while a connection is silent: to put a node on another one QEMU waits for what is under way,
- * with the guest standing still. */
+ * with the guest standing still. And a QEMU that is to connect to a port which is shut stands
+ * still: so that is tried first. */
 static int plug_idle(struct migration *m, struct err *err)
 {
+	struct err why;
+
 	if (!m->retrying && !link_lacks_some(m))
 		return 0;
+	if (nbd_reach(m, PROBE_MS, &why) < 0) {
+		*err = why;
+		return why.kind == ERR_INTERRUPTED ? -1 : 0;
+	}
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
@@ -75,19 +83,6 @@ static int plug_idle(struct migration *m, struct err *err)
 			return -1;
 	}
 	return 0;
-}
-
-/* A QEMU that is to connect to a port which is shut stands still: it is tried first. */
-static int plug_if_port_is_open(struct migration *m, struct err *err)
-{
-	struct err why;
-
-	if (nbd_probe(m->loop, m->listening.address, m->listening.nbd_port, PROBE_MS, &why) == 0)
-		return plug_idle(m, err);
-	if (why.kind != ERR_INTERRUPTED)
-		return 0;
-	*err = why;
-	return -1;
 }
 
 static bool all_rejoined(const struct migration *m)
@@ -98,16 +93,14 @@ static bool all_rejoined(const struct migration *m)
 	return true;
 }
 
-int rejoin_mirrors(struct migration *m, bool *joined, uint64_t *done_bytes, struct err *err)
+int rejoin_mirrors(struct migration *m, struct rejoined *now, struct err *err)
 {
-	bool go_on = true;
+	bool any_stopped = false;
 
-	*joined = true;
-	*done_bytes = 0;
+	*now = (struct rejoined){.all = true, .caught_up = true};
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (look(m, &m->disks.list[i], &go_on, joined, done_bytes, err) < 0)
+		if (look(m, &m->disks.list[i], now, &any_stopped, err) < 0)
 			return -1;
-	for (size_t i = 0; i < m->disks.count; i++)
-		*joined = *joined && !m->disks.list[i].stopped;
-	return go_on && !all_rejoined(m) ? plug_if_port_is_open(m, err) : 0;
+	now->all = now->all && !disks_any_stopped(&m->disks);
+	return !any_stopped && !all_rejoined(m) ? plug_idle(m, err) : 0;
 }

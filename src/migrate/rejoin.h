@@ -14,9 +14,14 @@
 /* Connections are lost: of each disk, for all we know. */
 void rejoin_begin(struct migration *m);
 
-/* To be called again and again until *@joined: each mirror has gone on since rejoin_begin(), none
- * is stopped, and next to nothing is left to be copied. *@done_bytes: what all have copied. -1 also
- * when a mirror does not go on though its connection stands: it is something else that stops it. */
-int rejoin_mirrors(struct migration *m, bool *joined, uint64_t *done_bytes, struct err *err);
+struct rejoined {
+	bool all;            /* each has gone on since rejoin_begin(), and none is stopped */
+	bool caught_up;      /* and next to nothing is left to be copied */
+	uint64_t done_bytes; /* what all have copied */
+};
+
+/* To be called again and again until all have rejoined: @now. -1 also when a mirror does not go on
+ * though its connection stands: it is something else that stops it. */
+int rejoin_mirrors(struct migration *m, struct rejoined *now, struct err *err);
 
 #endif

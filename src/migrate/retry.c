@@ -189,20 +189,19 @@ int retry_after(struct migration *m, const struct step *step, struct err *err)
 int step_rejoin(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	int64_t until_ms = loop_now_ms() + timeout_ms;
-	uint64_t done_bytes, most_bytes = 0;
-	bool joined = false;
+	uint64_t most_bytes = 0;
+	struct rejoined now = {0};
 
 	link_expect(m);
-	while (!joined) {
+	while (!now.all || !now.caught_up) {
 		if (loop_now_ms() >= until_ms)
 			return err_set(err, ERR_TIMEOUT,
 				       "timed out after %.3g s waiting for the mirrors to go on",
 				       (double)timeout_ms / 1000);
-		if (migration_rest(m, LOOK_MS, err) < 0 ||
-		    rejoin_mirrors(m, &joined, &done_bytes, err) < 0)
+		if (migration_rest(m, LOOK_MS, err) < 0 || rejoin_mirrors(m, &now, err) < 0)
 			return -1;
-		if (done_bytes > most_bytes) {
-			most_bytes = done_bytes;
+		if (now.done_bytes > most_bytes) {
+			most_bytes = now.done_bytes;
 			until_ms = loop_now_ms() + timeout_ms;
 		}
 	}

@@ -145,10 +145,16 @@ int mirror_failed(const struct migration *m, const struct disk *disk, const char
 		       m->dst.name, why);
 }
 
+/* Such a one goes on as soon as its connection is back. */
+static bool may_go_on(const struct migration *m)
+{
+	return m->retrying || m->link.returns;
+}
+
 /* What ends every wait: true with @err set. */
 static bool has_failed(struct migration *m, struct err *err)
 {
-	if (tunnel_has_failed(m, err))
+	if (!m->link.returns && tunnel_has_failed(m, err))
 		return true;
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
@@ -157,7 +163,7 @@ static bool has_failed(struct migration *m, struct err *err)
 			mirror_failed(m, disk, disk->error, err);
 			return true;
 		}
-		if (disk->stopped && !m->retrying && !m->link.returns) {
+		if (disk->stopped && !may_go_on(m)) {
 			mirror_failed(m, disk, "an error has stopped it", err);
 			return true;
 		}
@@ -184,7 +190,7 @@ static bool has_failed(struct migration *m, struct err *err)
 /* No event tells which error has stopped a mirror. */
 static void ask_what_stopped(struct migration *m, struct err *err)
 {
-	for (size_t i = 0; !m->retrying && i < m->disks.count; i++) {
+	for (size_t i = 0; !may_go_on(m) && i < m->disks.count; i++) {
 		const struct disk *disk = &m->disks.list[i];
 		const char *id = disk->job;
 		struct qmp_job job;

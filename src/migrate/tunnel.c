@@ -4,14 +4,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "migrate/key_directory.h"
 #include "migrate/keys.h"
+#include "migrate/source_process.h"
 #include "migrate/step_functions.h"
 
 /* Their names in both directories. */
@@ -62,6 +65,22 @@ int undo_tunnel(struct migration *m, int64_t timeout_ms, struct err *err)
 	ssh_forward_stop(m->forward);
 	m->forward = NULL;
 	return undo_keys(m, timeout_ms, err);
+}
+
+bool tunnel_stands(const struct migration *m)
+{
+	return m->forward && !ssh_forward_ended(m->forward);
+}
+
+int tunnel_reopen(struct migration *m, struct err *err)
+{
+	ssh_forward_stop(m->forward);
+	m->forward = NULL;
+	if (!m->host)
+		return err_set(err, ERR_CLOSED, "%s: not connected", m->dst.name);
+	if (open_session(m, err) < 0)
+		return -1;
+	return m->link.path ? tunnel_let_source_in(m, err) : 0;
 }
 
 /* Once all is over there nothing goes through it any more. */
@@ -154,6 +173,34 @@ int tunnel_listen(struct migration *m, int64_t timeout_ms, struct err *err)
 }
 
 /* --- here --- */
+
+/* Where that QEMU is another user's, it is he who may use the socket, and go through the directory
+ * but look at nothing in it: what else is there tells an ssh(1) of ours what to do. */
+static int give_to_source(struct migration *m, const struct source_user *user, struct err *err)
+{
+	const char *directory = m->keys.src_directory;
+
+	if (user->uid == geteuid())
+		return 0;
+	if (lchown(m->link.path, user->uid, (gid_t)-1) < 0 ||
+	    lchown(directory, (uid_t)-1, user->gid) < 0 || chmod(directory, 0710) < 0)
+		return err_errno(err, errno, "give %s to the user of the source's QEMU",
+				 m->link.path);
+	return 0;
+}
+
+int tunnel_let_source_in(struct migration *m, struct err *err)
+{
+	struct source_user user;
+
+	free(m->link.path);
+	m->link.path = path_of(m->keys.src_directory, NBD);
+	if (source_user_read(&user, m->src_pid) < 0)
+		return err_set(err, ERR_FAILED,
+			       "the source's QEMU: /proc/%d/status does not tell its user",
+			       (int)m->src_pid);
+	return give_to_source(m, &user, err);
+}
 
 /* ssh takes connections whenever it does anything, so none waits long. */
 static int connect_to(struct migration *m, const char *name, struct err *err)

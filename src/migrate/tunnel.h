@@ -1,9 +1,11 @@
 /* --encrypt=ssh: disks and RAM go through an SSH session of their own (ssh/forward.h), and no port
  * is opened anywhere. Over there the NBD server and the migration listen on Unix sockets in a
  * directory that only that QEMU's user may enter; here whoever connects to their counterparts, in
- * a directory of ours, gets there. We connect, and hand the connections to the source's QEMU.
+ * a directory of ours, gets there. We connect, and hand the connections to the source's QEMU; but
+ * where those of the disks are to be made anew when they are lost, that QEMU connects itself.
  *
- * The session ends with us. A connection that is lost with it does not come back.
+ * The session ends with us. One that is lost while the disks are copied is opened again, and its
+ * sockets are where they were.
  */
 #ifndef VMFERRY_MIGRATE_TUNNEL_H
 #define VMFERRY_MIGRATE_TUNNEL_H
@@ -26,6 +28,13 @@ int tunnel_listen(struct migration *m, int64_t timeout_ms, struct err *err);
  * for. The caller's to close; -1 with @err. */
 int tunnel_connect_nbd(struct migration *m, int64_t timeout_ms, struct err *err);
 int tunnel_connect_ram(struct migration *m, struct err *err);
+
+/* Lets the source's QEMU, whosever it is, connect to the disks' socket here: m->link.path. */
+int tunnel_let_source_in(struct migration *m, struct err *err);
+
+/* Whether the session is there; and opens it again when it has ended. */
+bool tunnel_stands(const struct migration *m);
+int tunnel_reopen(struct migration *m, struct err *err);
 
 /* Whether the session has ended while it is needed. */
 bool tunnel_has_failed(const struct migration *m, struct err *err);

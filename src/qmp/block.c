@@ -98,6 +98,8 @@ static json_t *server_of(const struct qmp_target *target)
 
 	if (target->fd_name)
 		return json_pack("{s:s, s:s}", "type", "fd", "str", target->fd_name);
+	if (target->path)
+		return json_pack("{s:s, s:s}", "type", "unix", "path", target->path);
 	server = inet(target->address, target->port);
 	json_object_set_new(server, "type", json_string("inet"));
 	return server;

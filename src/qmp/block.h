@@ -63,6 +63,7 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 struct qmp_target {
 	const char *nbd_node; /* name for the NBD node */
 	const char *fd_name;  /* or NULL, and: */
+	const char *path;     /* of a Unix socket, absolute; or NULL, and: */
 	const char *address;  /* numeric */
 	int port;
 	const char *tls;      /* the object (tls.h), or NULL */

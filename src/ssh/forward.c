@@ -158,7 +158,8 @@ static void add_rest(struct buf *b, const struct ssh_config *c, const char *dire
 		   "GlobalKnownHostsFile /dev/null\nHostKeyAlias " HOST "\nHostKeyAlgorithms %s\n"
 		   "StrictHostKeyChecking yes\nUpdateHostKeys no\nCheckHostIP no\n"
 		   "BatchMode yes\nPreferredAuthentications publickey\nLogLevel ERROR\n"
-		   "ExitOnForwardFailure yes\nControlPath none\nCompression no\n"
+		   "ExitOnForwardFailure yes\nStreamLocalBindUnlink yes\nControlPath "
+		   "none\nCompression no\n"
 		   "ConnectTimeout %d\nTCPKeepAlive %s\n",
 		   algorithms_of(key_type), (int)(c->connect_timeout_ms / 1000) + 1,
 		   c->tcp_keepalive ? "yes" : "no");
@@ -174,9 +175,11 @@ static int write_file(const char *directory, const char *name, const struct buf 
 		      struct err *err)
 {
 	_autofree_ char *path = str_printf("%s/%s", directory, name);
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd;
 	int ret = 0;
 
+	unlink(path);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_errno(err, errno, "create %s", path);
 	if (write(fd, text->data, text->len) != (ssize_t)text->len)

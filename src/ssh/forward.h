@@ -20,7 +20,8 @@ struct ssh_forwarded {
 #define SSH_FORWARD_KNOWN_HOSTS "vmferry.known_hosts"
 
 /* Starts ssh(1), to the host that @ssh has reached, as that session's login, and returns when all
- * of @sockets listen here. @directory, of this host, is empty and ours alone. @target is the one
+ * of @sockets listen here. @directory, of this host, is ours alone, and empty but for what an
+ * earlier one has left there. @target is the one
  * of ssh_open(). It ends with us, however we end. NULL with @err. */
 struct ssh_forward *ssh_forward_start(struct ssh *ssh, const struct ssh_target *target,
 				      const char *directory, const struct ssh_forwarded *sockets,
