@@ -317,6 +317,11 @@ class WhileItCopies(SshDataTest, HeardTest):
         os.kill(pid, signal.SIGKILL)
         hosts.wait_until(lambda: pid not in self.carriers(), "it is gone")
 
+    def wait_until_copied(self, move):
+        hosts.wait_until(lambda: all(job["ready"] for job in
+                                     move.source.watch.command("query-block-jobs")),
+                         "the mirrors are ready")
+
     def test_the_carrier_is_killed_again_and_again(self):
         move = self.copying()
         for number in range(2):
@@ -328,15 +333,18 @@ class WhileItCopies(SshDataTest, HeardTest):
     def test_what_was_sent_before_does_not_arrive_later(self):
         """What an old sshd holds, and its kernel: by then the guest has written the same sectors
         anew."""
-        move = self.copying(disks=[Disk(region=(0, 64))], rate=60)
+        move = self.prepare(Guest(disks=[Disk(region=(0, 4))], rate=100, sectors=127, ram_mib=128))
+        self.hear(self.halted(move, "copy", "--bandwidth", "12M"))
+        self.wait_until_copied(move)
         old = self.data_sessions()
         for pid in old:
             os.kill(pid, signal.SIGSTOP)
         time.sleep(2)
         self.kill_carrier()
-        self.says("the link of the disks to hostb is back", 60)
-        time.sleep(2)
+        self.process.send_signal(signal.SIGCONT)
+        self.says(": ram: ", 60)
         self.process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
         for pid in old:
             os.kill(pid, signal.SIGCONT)
         hosts.wait_until(lambda: not set(old) & set(self.ssh_sessions()), "they are gone")
@@ -367,9 +375,7 @@ class WhileItCopies(SshDataTest, HeardTest):
         """Their mirrors have nothing to send that would tell them that they are cut off."""
         move = self.prepare(Guest(rate=0, disks=[Disk(), Disk(bus="scsi")]))
         process = self.halted(move, "copy")
-        hosts.wait_until(lambda: all(job["ready"] for job in
-                                     move.source.watch.command("query-block-jobs")),
-                         "the mirrors are ready")
+        self.wait_until_copied(move)
         self.kill_carrier()
         self.goes_on(process, DONE)
         move.check_moved(may_complain=True)
