@@ -75,6 +75,7 @@ static void lost_since(struct migration *m, int64_t ms)
 {
 	if (!m->link.lost_ms)
 		rejoin_begin(m);
+	m->link.behind = true;
 	if (!m->link.lost_ms || m->link.lost_ms > ms)
 		m->link.lost_ms = ms;
 }
@@ -161,6 +162,7 @@ void link_expect(struct migration *m)
 void link_adopt(struct migration *m)
 {
 	m->link.returns = m->record.reconnects && link_can_be_seen(m);
+	m->link.behind = disks_any_stopped(&m->disks);
 	find(m);
 	begin_to_keep_answers_coming(m);
 	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
@@ -233,26 +235,32 @@ static void look(void *arg)
 }
 
 /* What goes through a session is not seen: it is back when each mirror goes on. */
-static int mend_tunnel(struct migration *m, struct err *err)
+static int mend(struct migration *m, struct err *err)
 {
 	struct rejoined now;
 
-	if (!tunnel_stands(m) && (nbd_serve_anew(m, err) < 0 || tunnel_reopen(m, err) < 0))
+	if (tunnel_is_used(m) && !tunnel_stands(m) &&
+	    (nbd_serve_anew(m, err) < 0 || tunnel_reopen(m, err) < 0))
 		return err->kind == ERR_INTERRUPTED ? -1 : 0;
 	if (rejoin_mirrors(m, &now, err) < 0)
 		return -1;
-	if (now.all && m->link.lost_ms)
+	if (tunnel_is_used(m) && now.all && m->link.lost_ms)
 		tell_back(m);
+	if (now.caught_up && !link_is_lost(m))
+		m->link.behind = false;
 	return 0;
+}
+
+bool link_is_well(const struct migration *m)
+{
+	return !link_is_lost(m) && !m->link.behind && !disks_any_stopped(&m->disks);
 }
 
 int link_mend(struct migration *m, struct err *err)
 {
-	struct rejoined now;
-
-	if (!m->link.returns || (!link_is_lost(m) && !disks_any_stopped(&m->disks)))
+	if (!m->link.returns || link_is_well(m))
 		return 0;
-	return tunnel_is_used(m) ? mend_tunnel(m, err) : rejoin_mirrors(m, &now, err);
+	return mend(m, err);
 }
 
 void link_watch(struct migration *m)

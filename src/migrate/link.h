@@ -41,8 +41,10 @@ void link_adopt(struct migration *m);
 /* Does what is to be done for lost ones to come back, if any are; to be called now and then. */
 int link_mend(struct migration *m, struct err *err);
 
-/* Whether one of them is lost, or silent, now. */
+/* Whether one of them is lost, or silent, now; and whether none is, the mirrors go on, and what the
+ * guest wrote meanwhile has been copied. */
 bool link_is_lost(const struct migration *m);
+bool link_is_well(const struct migration *m);
 
 /* Whether all of them are there; and whether some are not, while the others answer. */
 bool link_stands(struct migration *m);

@@ -53,6 +53,7 @@ struct link {
 	struct loop_timer *look;     /* while they are watched, else NULL */
 	int64_t lost_ms;             /* loop_now_ms() since when one is lost; 0: all are there */
 	bool told;                   /* that it is lost */
+	bool behind;                 /* what the guest has written since is yet to be copied */
 };
 
 /* Where the destination listens: prepare's answer to the source. */

@@ -120,10 +120,10 @@ int step_mirror(struct migration *m, int64_t timeout_ms, struct err *err)
 
 static bool all_ready(struct migration *m)
 {
-	if (link_is_lost(m)) /* with the guest's latest writes yet to be sent */
+	if (!link_is_well(m)) /* with the guest's latest writes yet to be sent */
 		return false;
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (!m->disks.list[i].ready || m->disks.list[i].stopped)
+		if (!m->disks.list[i].ready)
 			return false;
 	return true;
 }

@@ -28,10 +28,13 @@ static bool has_caught_up(const struct qmp_job *job)
 	return job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
 }
 
-/* Without connections to look at, as of a QEMU that was started again, nothing is known. */
+/* Of the connections to a QEMU that was started again nothing is known; of what goes through an SSH
+ * session, that they have come back since it has. */
 static bool in_vain(struct migration *m, struct disk *disk)
 {
-	disk->vain = m->link.look && !tunnel_is_used(m) && link_stands(m) ? disk->vain + 1 : 0;
+	bool stands = tunnel_is_used(m) ? tunnel_stands(m) && !link_is_lost(m) : link_stands(m);
+
+	disk->vain = m->link.look && stands ? disk->vain + 1 : 0;
 	return disk->vain > VAIN_MAX;
 }
 
