@@ -225,6 +225,26 @@ class Disks(LinkTest):
         self.ends(DONE)
         move.check_moved(may_complain=True)
 
+    def test_what_was_written_meanwhile_is_copied_first(self):
+        """Before RAM is sent, and not while the guest is stopped."""
+        move = self.prepare(Guest(rate=80, sectors=127, scattered=False, ram_mib=64,
+                                  disks=[Disk(region=(0, 64))]))
+        self.hear(self.halted(move, "copy", *SLOW))
+        self.wait_until_copied(move)
+        self.b.block(NBD_PORT, "reject")
+        self.cut_nbd()
+        self.process.send_signal(signal.SIGCONT)
+        hosts.wait_until(lambda: self.left_to_copy(move) > 24 * MIB, "the guest writes on", 60)
+        self.b.unblock()
+        self.says(": ram: ", 60)
+        self.assertLess(self.left_to_copy(move), 12 * MIB)
+        self.ends(DONE)
+        move.check_moved(may_complain=True)
+
+    def left_to_copy(self, move):
+        return sum(job["len"] - job["offset"] for job in
+                   move.source.watch.command("query-block-jobs"))
+
     def test_lost_again_and_again(self):
         """One disk is copied, the other is not written to any more."""
         move = self.prepare(Guest(rate=0, disks=[Disk(), Disk(size=256 * MIB, bus="scsi")]))
