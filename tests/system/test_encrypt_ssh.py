@@ -308,10 +308,9 @@ class WhileItCopies(SshDataTest):
         move = self.prepare(Guest(**WRITING))
         process = self.halted(move, "copy")
         carries = {parent_of(pid) for pid, line in self.b.processes().items() if line == "cat"}
-        for pid in self.ssh_sessions():
-            if pid not in carries:
-                os.kill(pid, signal.SIGKILL)
-        hosts.wait_until(lambda: set(self.ssh_sessions()) == carries, "the others end")
+        self.kill_sessions([pid for pid in self.ssh_sessions() if pid not in carries])
+        hosts.wait_until(lambda: len(self.ssh_connections()) == len(carries),
+                         "hosta has heard of the end")
         self.assertIn("the connection to hostb is back", self.goes_on(process, DONE))
         move.check_moved()
 
@@ -363,7 +362,7 @@ class Killed(SshDataTest):
         process.kill()
         process.communicate()
         self.command("recover", "-F", self.a.ssh_config, move.guest.name)
-        if move.source.watch.status() == "running":
+        if move.source.status() == "running":
             move.check_stayed(may_complain=True)
         else:
             move.check_moved()
