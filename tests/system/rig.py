@@ -23,8 +23,9 @@ from guest import Disk, Guest
 from qemu import Qemu, loses_memory
 from watcher import Watcher
 
-# What a login leaves when its connection has ended: sshd, which ends of that, and not at once.
-ENDS_BY_ITSELF = re.compile("process: (sshd: |sudo )")
+# What a login leaves when its connection has ended: sshd, and what waits for the end of its stdin
+# for --encrypt=ssh. They end of that, and not at once.
+ENDS_BY_ITSELF = re.compile("process: (sshd: |sudo |cat$)")
 
 # What tests/all builds; ctest names another in $VMFERRY.
 BUILT = pathlib.Path(__file__).resolve().parents[2] / "build/src/vmferry"
