@@ -115,12 +115,18 @@ class NbdCut(Fault):
     words = "the source's NBD connections are cut"
 
     def strike(self, scene, process):
-        which = ["dst", scene.b.ipv4, "dport", "=", f":{NBD_PORT}"]
-        before = scene.a.run(["ss", "-H", "-tn", *which]).stdout
-        scene.a.run(["ss", "-H", "-tn", "-K", *which], check=False)
-        if left := scene.a.run(["ss", "-H", "-tn", *which]).stdout:
+        before = self.connections(scene)
+        self.connections(scene, "-K")
+        if left := before & self.connections(scene):  # those that QEMU has made since are others
             raise RuntimeError(f"this kernel does not cut connections (ss -K): {left}")
         return bool(before)
+
+    @staticmethod
+    def connections(scene, *options):
+        """hosta's ends of them."""
+        lines = scene.a.run(["ss", "-H", "-tn", *options, "dst", scene.b.ipv4,
+                             "dport", "=", f":{NBD_PORT}"], check=not options).stdout
+        return {line.split()[3] for line in lines.splitlines()}
 
     def codes(self, step):
         return {DONE} | super().codes(step)

@@ -333,7 +333,7 @@ class Scene:
 
     def move_again(self):
         move = self.move
-        if move.destination and move.destination.process.poll() is not None:
+        if move.destination and move.destination.status() == "gone":
             move.destination.close()
             move.destination = self.waiting(self.b)
         done = self.vmferry(*self.arguments("migrate"))

@@ -75,7 +75,14 @@ class Qemu:
 
     def running(self):
         """Whether the process is there and runs the guest."""
-        return self.process.poll() is None and self.watch.status() == "running"
+        return self.status() == "running"
+
+    def status(self):
+        """QEMU's word for it; "gone" when its monitor has ended, its process maybe not yet."""
+        try:
+            return "gone" if self.process.poll() is not None else self.watch.status()
+        except QmpClosed:
+            return "gone"
 
     def quit(self):
         """Ends QEMU in good order; nothing if it has ended."""

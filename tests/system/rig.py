@@ -10,8 +10,10 @@
 Each test has its own two hosts, which end with it, however it ends.
 """
 
+import contextlib
 import os
 import pathlib
+import re
 import unittest
 
 import hosts
@@ -20,6 +22,10 @@ from beats import Wrong, largest_gap
 from guest import Disk, Guest
 from qemu import Qemu, loses_memory
 from watcher import Watcher
+
+# What a login leaves when its connection has ended: sshd, and what waits for the end of its stdin
+# for --encrypt=ssh. They end of that, and not at once.
+ENDS_BY_ITSELF = re.compile("process: (sshd: |sudo |cat$)")
 
 # What tests/all builds; ctest names another in $VMFERRY.
 BUILT = pathlib.Path(__file__).resolve().parents[2] / "build/src/vmferry"
@@ -97,8 +103,16 @@ class Move:
 
     def check_litter(self, allowed=()):
         """Asserts that neither host holds anything it did not before."""
+        with contextlib.suppress(TimeoutError):
+            hosts.wait_until(lambda: not self._ending(), "the logins have ended", 10)
         for before, after in zip(self.before, self.traces()):
             before.check(after, allowed)
+
+    def _ending(self):
+        """What a login has left that was not there before."""
+        return [thing for before, host in zip(self.before, (self.src_host, self.dst_host))
+                for thing in verify.processes_of(host) - before.things
+                if ENDS_BY_ITSELF.match(thing)]
 
     def check_moved(self, allowed_litter=(), may_complain=False):
         """Asserts that the guest runs on the destination only and lost nothing;

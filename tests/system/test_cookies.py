@@ -9,7 +9,6 @@ import unittest
 
 import hosts
 import lockers
-from qmp import QmpClosed
 from rig import Disk, Guest
 from test_faults import DONE, FAILED, HUMAN, REFUSED
 from test_phases import WRITING, PhaseTest
@@ -54,13 +53,7 @@ class CookieTest(PhaseTest):
         return c4
 
     def statuses(self, move):
-        found = []
-        for qemu in (move.source, move.destination):
-            try:
-                found.append(qemu.watch.status())
-            except QmpClosed:
-                found.append("gone")
-        return found
+        return [qemu.status() for qemu in (move.source, move.destination)]
 
     def start_command(self, move):
         return shlex.join([*move.guest.argv(is_source=False), "-daemonize"])

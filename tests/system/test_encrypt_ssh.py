@@ -432,10 +432,9 @@ class WhileItCopies(SshDataTest, HeardTest):
         move = self.prepare(Guest(**WRITING))
         process = self.halted(move, "copy")
         carries = set(self.data_sessions())
-        for pid in self.ssh_sessions():
-            if pid not in carries:
-                os.kill(pid, signal.SIGKILL)
-        hosts.wait_until(lambda: set(self.ssh_sessions()) == carries, "the others end")
+        self.kill_sessions([pid for pid in self.ssh_sessions() if pid not in carries])
+        hosts.wait_until(lambda: len(self.ssh_connections()) == len(carries),
+                         "hosta has heard of the end")
         self.assertIn("the connection to hostb is back", self.goes_on(process, DONE))
         move.check_moved()
 
@@ -479,18 +478,16 @@ class Killed(SshDataTest):
                       "release/acted", "end/acted"), lambda move: move.check_moved())
 
     def test_while_ram_is_sent(self):
-        """At whatever moment of it."""
-        move = self.prepare(Guest(**WRITING))
-        process = self.start_vmferry(*self.arguments("migrate", move), stdout=-1, stderr=-1,
-                                     text=True)
+        """More of it is written than is sent, so it is not through by then."""
+        move = self.prepare(Guest(disks=[Disk(size=24 << 20)], rate=30, sectors=127, ram_mib=64,
+                                  dirty_per_beat=64, dirty_pages=4096))
+        process = self.start_vmferry(*self.arguments("migrate", move, "--bandwidth", "4M"),
+                                     stdout=-1, stderr=-1, text=True)
         move.source.watch.wait_event("MIGRATION", status="active")
         process.kill()
         process.communicate()
-        self.command("recover", "-F", self.a.ssh_config, move.guest.name)
-        if move.source.watch.status() == "running":
-            move.check_stayed(may_complain=True)
-        else:
-            move.check_moved()
+        self.recover(move)
+        move.check_stayed(may_complain=True)
 
     def test_with_the_destination_gone(self):
         move = self.killed("copy")

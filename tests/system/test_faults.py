@@ -6,6 +6,7 @@ without a line here. VMFERRY_TEST_HALT_BEFORE=STEP stops vmferry (SIGSTOP)
 just before a step: then the fault is put in, and it goes on.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -56,11 +57,23 @@ class FaultTest(MoveTest):
         return err
 
     def cut_ssh(self):
-        """Ends the SSH connections to hostb; sshd itself goes on. When it returns, the end
-        of the connections has been sent."""
-        for pid in self.ssh_sessions():
-            os.kill(pid, signal.SIGKILL)
-        hosts.wait_until(lambda: not self.ssh_sessions(), "the SSH sessions end")
+        """Ends the SSH connections to hostb; sshd itself goes on, and a vmferry that is not halted
+        may connect anew. When it returns, the end of the connections has come to hosta."""
+        connections = self.ssh_connections()
+        self.kill_sessions(self.ssh_sessions())
+        hosts.wait_until(lambda: not connections & self.ssh_connections(),
+                         "hosta has heard of the end")
+
+    def kill_sessions(self, pids):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # one has ended with another
+                os.kill(pid, signal.SIGKILL)
+        hosts.wait_until(lambda: not {*pids} & {*self.ssh_sessions()}, "the SSH sessions end")
+
+    def ssh_connections(self):
+        """hosta's ends of those to hostb that stand, as far as it knows."""
+        lines = self.a.run(["ss", "-H", "-tn", "state", "established", "dport", "=", ":22"])
+        return {line.split()[2] for line in lines.stdout.splitlines()}
 
     def unread(self):
         """What the SSH connections to hostb hold for a vmferry that is halted, in bytes each."""

@@ -22,6 +22,10 @@ def has_yank():
     return int(suites.version_of(program.default_qemu()).split(".")[0]) >= 6
 
 
+def sleep_until(moment):
+    time.sleep(max(0, moment - time.monotonic()))
+
+
 class LinkTest(HeardTest):
     def copying(self, *options, **settings):
         """A move in the middle of its copy."""
@@ -147,12 +151,12 @@ class Disks(LinkTest):
         begun = time.monotonic()
         self.b.swallow_both_ways(NBD_PORT)
         self.says("is lost")
-        time.sleep(begun + 27 - time.monotonic())
+        sleep_until(begun + 27)
         self.b.unblock()
         self.says("the link of the disks to hostb is back")
         time.sleep(2)
         self.process.send_signal(signal.SIGSTOP)
-        time.sleep(begun + 58 - time.monotonic())  # of the old connection: twice the time
+        sleep_until(begun + 58)  # of the old connection: twice the time
         self.process.send_signal(signal.SIGCONT)
         self.ends(DONE, 120)
         move.check_moved(may_complain=True)

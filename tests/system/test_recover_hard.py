@@ -110,8 +110,8 @@ class OnTheSource(HardTest):
         move.watcher.stop()
         source = self.restarted(move)
         self.recover(move, HUMAN)
-        hosts.wait_until(lambda: move.destination.process.poll() is not None or
-                         move.destination.watch.status() == "inmigrate", "nothing runs there")
+        hosts.wait_until(lambda: move.destination.status() in ("gone", "inmigrate"),
+                         "nothing runs there")
         self.assertEqual(source.watch.status(), "running")
         self.assertEqual(self.command("recover", "--all"), "")
 

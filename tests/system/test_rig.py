@@ -156,6 +156,7 @@ class WhatGoesWrongIsSeen(MoveTest):
     def test_a_file_and_a_process_left_behind(self):
         move = self.moved()
         self.b.shell("touch left; sleep 100 >/dev/null 2>&1 &")
+        hosts.wait_until(lambda: "sleep 100" in self.b.processes().values(), "it sleeps")
         with self.assertRaisesRegex(Wrong, r"(?s)file: .*/left.*process: sleep 100"):
             move.check_moved()
 

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pathlib
 import pty
+import re
 import select
 import signal
 import termios
@@ -153,7 +154,8 @@ class Silence(SshTest):
         """The kernel sees to it, whatever vmferry does meanwhile."""
         move = self.prepare(Guest(rate=0))
         process = self.halted(move, "copy", "--reconnect", "1")
-        self.assertRegex(self.connections(), r"timer:\(keepalive,[1-5]")
+        hosts.wait_until(lambda: re.search(r"timer:\(keepalive,[1-5]", self.connections()),
+                         "the kernel waits 5 s at most")
         self.b.swallow_all()
         begun = time.monotonic()
         hosts.wait_until(lambda: not self.connections(), "it ends", deadline_s=30)

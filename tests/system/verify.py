@@ -92,7 +92,7 @@ class Traces:
 
     @classmethod
     def of(cls, host, *qemus):
-        things = {f"process: {line}" for line in host.processes().values()}
+        things = processes_of(host)
         things |= {f"port: {port}" for port in host.listening()}
         things |= {f"socket: {path}" for path in host.unix_sockets()}
         things |= {f"file: {path}" for path in host.files()}
@@ -109,6 +109,10 @@ class Traces:
                         if not any(re.search(pattern, thing) for pattern in allowed))
         if litter:
             raise Wrong("left behind:\n  " + "\n  ".join(litter))
+
+
+def processes_of(host):
+    return {f"process: {line}" for line in host.processes().values()}
 
 
 def _in_qemu(qemu):

@@ -292,8 +292,9 @@ START_TEST(opens_by_jumps)
 	ck_assert_msg(ssh != NULL, "%s%s", err.text, said.data ? said.data : "");
 	assert_works(ssh);
 	ssh_close(ssh);
-	/* nothing that has our ssh_config is left */
-	server_shell(&server, "! pgrep -f \"ssh -F $DIR\" >&2");
+	/* nothing that has our ssh_config is left, once what was killed has ended */
+	server_shell(&server, "for i in $(seq 1000); do pgrep -f \"ssh -F $DIR\" >/dev/null || "
+			      "exit 0; sleep 0.01; done; pgrep -af \"ssh -F $DIR\" >&2; exit 1");
 }
 END_TEST
 
