@@ -333,7 +333,8 @@ class WhileItCopies(SshDataTest, HeardTest):
     def test_what_was_sent_before_does_not_arrive_later(self):
         """What an old sshd holds, and its kernel: by then the guest has written the same sectors
         anew."""
-        move = self.prepare(Guest(disks=[Disk(region=(0, 4))], rate=100, sectors=127, ram_mib=128))
+        move = self.prepare(Guest(disks=[Disk(region=(0, 4))], rate=100, sectors=127,
+                                  dirty_per_beat=16, dirty_pages=512))  # RAM takes 15 s
         self.hear(self.halted(move, "copy", "--bandwidth", "12M"))
         self.wait_until_copied(move)
         old = self.data_sessions()
