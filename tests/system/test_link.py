@@ -249,6 +249,12 @@ class Disks(LinkTest):
         return sum(job["len"] - job["offset"] for job in
                    move.source.watch.command("query-block-jobs"))
 
+    def says_again(self, words, times):
+        """Once more than so many times."""
+        hosts.wait_until(lambda: self.text().count(words) > times or
+                         self.process.poll() is not None, f"it says again: {words}", 90)
+        self.assertGreater(self.text().count(words), times, self.text())
+
     def test_lost_again_and_again(self):
         """One disk is copied, the other is not written to any more."""
         move = self.prepare(Guest(rate=0, disks=[Disk(), Disk(size=256 * MIB, bus="scsi")]))
@@ -260,9 +266,9 @@ class Disks(LinkTest):
         for number in range(3):
             self.b.block(NBD_PORT, "reject")
             self.cut_nbd()
-            self.says("is lost")
+            self.says_again("is lost; waiting", number)
             self.b.unblock()
-            hosts.wait_until(lambda: self.text().count("is back after") > number, "it is back", 60)
+            self.says_again("is back after", number)
         self.ends(DONE, 120)
         move.check_moved(may_complain=True)
 
