@@ -14,8 +14,8 @@ from test_faults import DONE, FAILED, INTERRUPTED, HeardTest, for_each, state
 from test_start import StartTest
 
 TWO_DISKS = {"disks": [Disk(dst_image=False), Disk(dst_image=False, bus="scsi")]}
-# 64 MB/s of RAM are written, more than is sent: see kill_in_ram(). Few of the disks are, so that
-# it is seen whether these are copied once more.
+# More of RAM is written than is sent: see kill_in_ram(). Little is of the disks, so that it is seen
+# whether these are copied once more.
 SLOW_RAM = {"ram_mib": 64, "dirty_per_beat": 16, "dirty_pages": 2048, "rate": 30}
 SLOWLY = ("--bandwidth", "40M")
 
