@@ -265,7 +265,7 @@ int ensure_host(struct migration *m, struct err *err)
  *
  * Does any process over there have the file open? Asked where that QEMU has not obeyed a
  * `quit` of ours: it may have its monitor elsewhere than where we look for it. Only root sees
- * all processes, so what cannot be looked at counts. */
+ * all processes, so what cannot be looked at counts, if it has not ended meanwhile. */
 #define IN_USE 10
 #define NOT_KNOWN 11
 
@@ -274,8 +274,8 @@ static int see_unused(struct migration *m, const char *path, int64_t timeout_ms,
 	_autofree_ char *word = str_shell_quote(path);
 	_autofree_ char *command = str_printf(
 		"for n in %s; do [ ! -e %s ] || sleep 1; done; "
-		"for d in /proc/[0-9]*/fd; do if [ -d \"$d\" ] && [ ! -r \"$d\" ]; then exit %d; "
-		"fi; "
+		"for d in /proc/[0-9]*/fd; do "
+		"if [ -d \"$d\" ] && [ ! -r \"$d\" ] && [ -d \"$d\" ]; then exit %d; fi; "
 		"for f in \"$d\"/*; do if [ \"$f\" -ef %s ]; then exit %d; fi; done; done; exit 0",
 		m->guard || m->opt->clone ? "1 2 3 4 5" : "", word, NOT_KNOWN, word, IN_USE);
 	struct process_output output = {0};

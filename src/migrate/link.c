@@ -1,8 +1,10 @@
 #include "migrate/link.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -29,6 +31,7 @@ static void drop(struct disk *disk)
 	if (disk->nbd_fd >= 0)
 		close(disk->nbd_fd);
 	disk->nbd_fd = -1;
+	disk->nbd_old = false;
 }
 
 /* --- quick answers --- */
@@ -73,8 +76,6 @@ static void begin_to_keep_answers_coming(struct migration *m)
 
 static void lost_since(struct migration *m, int64_t ms)
 {
-	if (!m->link.lost_ms)
-		rejoin_begin(m);
 	m->link.behind = true;
 	if (!m->link.lost_ms || m->link.lost_ms > ms)
 		m->link.lost_ms = ms;
@@ -91,6 +92,7 @@ static void on_end(void *arg, short revents)
 
 		if (disk->nbd_fd < 0 || tcp_health(disk->nbd_fd).stands)
 			continue;
+		m->link.stale = m->link.stale || !disk->nbd_old;
 		drop(disk);
 		lost_since(m, loop_now_ms());
 	}
@@ -105,24 +107,57 @@ static void take(struct migration *m, struct disk *disk, int fd)
 	disk->nbd_watch = loop_fd_add(m->loop, fd, POLLRDHUP, on_end, m);
 }
 
+static bool is_among(int fd, const int *fds, size_t count)
+{
+	struct stat one, other;
+
+	for (size_t i = 0; i < count; i++)
+		if (fstat(fd, &one) == 0 && fstat(fds[i], &other) == 0 &&
+		    one.st_ino == other.st_ino)
+			return true;
+	return false;
+}
+
+static bool is_known(const struct migration *m, int fd)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].nbd_fd >= 0 && is_among(fd, &m->disks.list[i].nbd_fd, 1))
+			return true;
+	return false;
+}
+
+static struct disk *disk_without_one(const struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].nbd_fd < 0)
+			return &m->disks.list[i];
+	return NULL;
+}
+
 /* Which connection is which disk's does not matter: all are treated alike. */
 static void find(struct migration *m)
 {
 	int *fds;
-	size_t count, taken = 0;
+	size_t count;
 
 	if (tunnel_is_used(m))
 		return;
+	if (m->link.look)
+		on_end(m, 0);
 	fds = mem_zalloc(m->disks.count + 1, sizeof(*fds));
 	count = tcp_connections_of(m->src_pid, m->listening.address, m->listening.nbd_port, fds,
 				   m->disks.count);
 	for (size_t i = 0; i < m->disks.count; i++)
-		drop(&m->disks.list[i]);
-	for (size_t i = 0; i < count; i++)
-		if (tcp_health(fds[i]).stands)
-			take(m, &m->disks.list[taken++], fds[i]);
+		if (m->disks.list[i].nbd_fd >= 0 && !is_among(m->disks.list[i].nbd_fd, fds, count))
+			drop(&m->disks.list[i]);
+	for (size_t i = 0; i < count; i++) {
+		struct disk *disk = disk_without_one(m);
+
+		if (disk && !is_known(m, fds[i]) && tcp_health(fds[i]).stands)
+			take(m, disk, fds[i]);
 		else
 			close(fds[i]);
+	}
 	free(fds);
 }
 
@@ -162,8 +197,9 @@ void link_expect(struct migration *m)
 void link_adopt(struct migration *m)
 {
 	m->link.returns = m->record.reconnects && link_can_be_seen(m);
-	m->link.behind = disks_any_stopped(&m->disks);
 	find(m);
+	m->link.stale = m->link.returns && (disks_any_stopped(&m->disks) || !all_found(m));
+	m->link.behind = m->link.stale;
 	begin_to_keep_answers_coming(m);
 	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
 			       1) == 0)
@@ -205,6 +241,7 @@ static void tell_back(struct migration *m)
 			       (double)(loop_now_ms() - m->link.lost_ms) / 1000);
 	m->link.told = false;
 	m->link.lost_ms = 0;
+	m->link.why[0] = '\0';
 }
 
 static void look_at_sockets(struct migration *m)
@@ -218,7 +255,7 @@ static void look_at_sockets(struct migration *m)
 		lost_since(m, loop_now_ms());
 	else if (silent > QUIET_MS)
 		lost_since(m, loop_now_ms() - silent);
-	else if (m->link.lost_ms)
+	else if (m->link.lost_ms && !m->link.plugging)
 		tell_back(m);
 }
 
@@ -234,14 +271,61 @@ static void look(void *arg)
 		tell_lost(m);
 }
 
+static bool any_old(const struct migration *m)
+{
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (m->disks.list[i].nbd_old)
+			return true;
+	return false;
+}
+
+/* Nothing is written anew before what was lost is over: *@over. All connections end with their
+ * exports. */
+static int end_what_was_lost(struct migration *m, bool *over, struct err *err)
+{
+	*over = true;
+	if (m->link.stale && nbd_can_export_anew(m)) {
+		if (nbd_export_anew(m, over, err) < 0)
+			return -1;
+		for (size_t i = 0; *over && i < m->disks.count; i++)
+			m->disks.list[i].nbd_old = m->disks.list[i].nbd_fd >= 0;
+	}
+	if (m->link.stale && *over) {
+		m->link.stale = false;
+		rejoin_begin(m);
+	}
+	on_end(m, 0);
+	*over = *over && !any_old(m);
+	return 0;
+}
+
+static int prepare_to_rejoin(struct migration *m, bool *over, struct err *err)
+{
+	bool session_lost = tunnel_is_used(m) && !tunnel_stands(m);
+
+	m->link.stale = m->link.stale || session_lost;
+	if (end_what_was_lost(m, over, err) < 0)
+		return -1;
+	return *over && session_lost ? tunnel_reopen(m, err) : 0;
+}
+
+/* What cannot be had yet is tried again, for as long as --reconnect allows. */
+static int not_yet(struct migration *m, const struct err *err)
+{
+	snprintf(m->link.why, sizeof(m->link.why), "%.255s", err->text);
+	return err->kind == ERR_INTERRUPTED ? -1 : 0;
+}
+
 /* What goes through a session is not seen: it is back when each mirror goes on. */
 static int mend(struct migration *m, struct err *err)
 {
 	struct rejoined now;
+	bool over = false;
 
-	if (tunnel_is_used(m) && !tunnel_stands(m) &&
-	    (nbd_serve_anew(m, err) < 0 || tunnel_reopen(m, err) < 0))
-		return err->kind == ERR_INTERRUPTED ? -1 : 0;
+	if (prepare_to_rejoin(m, &over, err) < 0)
+		return not_yet(m, err);
+	if (!over)
+		return 0;
 	if (rejoin_mirrors(m, &now, err) < 0)
 		return -1;
 	if (tunnel_is_used(m) && now.all && m->link.lost_ms)
@@ -317,8 +401,8 @@ bool link_has_failed(const struct migration *m, struct err *err)
 	if (!link_is_lost(m) || loop_now_ms() - m->link.lost_ms <= reconnect_ms)
 		return false;
 	err_set(err, ERR_FAILED,
-		"%s: the link of the disks did not come back within %.3g s (--reconnect)",
-		m->dst.name, (double)reconnect_ms / 1000);
+		"%s: the link of the disks did not come back within %.3g s (--reconnect)%s%s",
+		m->dst.name, (double)reconnect_ms / 1000, m->link.why[0] ? ": " : "", m->link.why);
 	return true;
 }
 

@@ -132,15 +132,44 @@ int step_export(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-int nbd_serve_anew(struct migration *m, struct err *err)
+static int take_exports_back(struct migration *m, struct err *err)
 {
-	int64_t timeout_ms = m->opt->timeouts.answer_ms;
+	for (size_t i = 0; i < m->disks.count; i++) {
+		struct disk *disk = &m->disks.list[i];
 
+		if (!disk->dst_node && /* another process has looked at that QEMU */
+		    qmp_export_node(m->dst.qmp, disk->export, &disk->dst_node, err) < 0)
+			return -1;
+		if (qmp_export_del(m->dst.qmp, disk->export, err) < 0 &&
+		    err->kind != ERR_QMP) /* taken back already */
+			return -1;
+	}
+	return 0;
+}
+
+bool nbd_can_export_anew(const struct migration *m)
+{
+	return !m->by_hand && qmp_can(&m->dst.caps, QMP_QUERY_EXPORTS);
+}
+
+int nbd_export_anew(struct migration *m, bool *done, struct err *err)
+{
+	size_t count;
+
+	*done = false;
 	if (!qmp_alive(m->dst.qmp))
 		return err_set(err, ERR_CLOSED, "%s: not connected", m->dst.name);
-	if (stop_serving(m, err) < 0 || tunnel_serve(m, timeout_ms, err) < 0)
+	if (take_exports_back(m, err) < 0 ||
+	    qmp_export_count(m->dst.qmp, &m->dst.caps, &count, err) < 0)
 		return -1;
-	return step_export(m, timeout_ms, err);
+	if (count > 0)
+		return 0;
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (!m->disks.list[i].dst_node)
+			return err_set(err, ERR_CLOSED, "%s: an export of the disks is gone",
+				       m->dst.name);
+	*done = true;
+	return step_export(m, m->opt->timeouts.answer_ms, err);
 }
 
 /* Before 7.0 QEMU wants an IP socket of its own for NBD through TLS. */
@@ -250,7 +279,7 @@ static const char *why_it_cannot_be_made_anew(struct migration *m)
 static void will_not_return(struct migration *m, const char *why)
 {
 	m->link.returns = m->record.reconnects = false;
-	m->link.made_by_qemu = source_connects(m);
+	m->link.made_by_qemu = m->link.expecting = source_connects(m);
 	free(m->link.path);
 	m->link.path = NULL;
 	migration_note(m,
@@ -287,7 +316,6 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 	choose_who_connects(m);
 	if (m->link.made_by_qemu && see_port(m, timeout_ms, err) < 0)
 		return -1;
-	retry_choose(m);
 	link_expect(m);
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
@@ -297,6 +325,7 @@ int step_target(struct migration *m, int64_t timeout_ms, struct err *err)
 		     add_target(m, disk, timeout_ms, err) < 0))
 			return err_wrap(err, "disk %s", disk->name);
 	}
+	retry_choose(m);
 	return 0;
 }
 
@@ -339,6 +368,16 @@ int nbd_plug_anew(struct migration *m, struct disk *disk, bool *done, struct err
 		return err->kind == ERR_QMP ? remove_node(m, next, err) : -1;
 	*done = true;
 	return remove_node(m, old, err);
+}
+
+void nbd_forget_left_plugs(struct migration *m)
+{
+	struct err ignored;
+
+	for (size_t i = 0; i < m->disks.count; i++) {
+		remove_node(m, m->disks.list[i].plug, &ignored);
+		remove_node(m, m->disks.list[i].nbd, &ignored);
+	}
 }
 
 /* A link that was lost a moment ago is not known to be: it is waited for like any other. */

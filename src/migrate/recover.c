@@ -31,6 +31,7 @@
 #include "base/str.h"
 #include "migrate/link.h"
 #include "migrate/look.h"
+#include "migrate/nbd.h"
 #include "migrate/step_functions.h"
 #include "migrate/tunnel.h"
 
@@ -275,7 +276,9 @@ static int resume_from(struct migration *m, const struct found *found, size_t ro
 {
 	bool src_gone = found->src != SEEN_THERE;
 
-	if (row != step_row("copy"))
+	if (row == step_row("copy"))
+		nbd_forget_left_plugs(m);
+	else
 		link_settle(m);
 	if (row < steps_count)
 		migration_note(m, "goes on with \"%s\": %s", steps[row].name, steps[row].meaning);

@@ -9,11 +9,12 @@
  * stopped. One that writes 20 MB/s leaves some 100 KiB. */
 #define BACKLOG_BYTES (1u << 20)
 
+/* One that writes more than the network takes is never caught up with: no longer than this since it
+ * was last nearer to it. */
+#define NO_NEARER_MS 5000
+
 /* A connection stands before its TLS does: so often a mirror may be stopped on one that stands. */
 #define VAIN_MAX 10
-
-/* For a port that ought to be open. */
-#define PROBE_MS 1000
 
 void rejoin_begin(struct migration *m)
 {
@@ -21,11 +22,23 @@ void rejoin_begin(struct migration *m)
 		m->disks.list[i].rejoined = false;
 		m->disks.list[i].vain = 0;
 	}
+	m->link.least_left_ms = 0;
 }
 
-static bool has_caught_up(const struct qmp_job *job)
+static uint64_t left_bytes(const struct qmp_job *job)
 {
-	return job->total_bytes - job->done_bytes <= BACKLOG_BYTES;
+	return job->total_bytes - job->done_bytes;
+}
+
+static bool comes_no_nearer(struct migration *m, uint64_t left)
+{
+	int64_t now_ms = loop_now_ms();
+
+	if (!m->link.least_left_ms || left < m->link.least_left_bytes) {
+		m->link.least_left_bytes = left;
+		m->link.least_left_ms = now_ms;
+	}
+	return now_ms - m->link.least_left_ms > NO_NEARER_MS;
 }
 
 /* Of the connections to a QEMU that was started again nothing is known; of what goes through an SSH
@@ -59,41 +72,48 @@ static int look(struct migration *m, struct disk *disk, struct rejoined *now, bo
 		return -1;
 	now->done_bytes += job.done_bytes;
 	now->all = now->all && job.found && disk->rejoined && !job.stopped;
-	now->caught_up = now->caught_up && has_caught_up(&job);
+	now->caught_up = now->caught_up && left_bytes(&job) <= BACKLOG_BYTES;
+	now->left_bytes += left_bytes(&job);
+	disk->idle = left_bytes(&job) == 0;
 	if (!job.stopped)
 		return 0;
 	*any_stopped = true;
 	return resume(m, disk, &job, err);
 }
 
-/* Not while a connection is silent: to put a node on another one QEMU waits for what is under way,
- * with the guest standing still. And a QEMU that is to connect to a port which is shut stands
- * still: so that is tried first. */
+static bool waits_idly(const struct disk *disk)
+{
+	return !disk->rejoined && disk->idle;
+}
+
+/* Those that have something to copy learn of the loss by it. Not while a connection is silent: to
+ * put a node on another one QEMU waits for what is under way, with the guest standing still. And a
+ * QEMU that is to connect to a port which is shut stands still: so that is tried first. */
 static int plug_idle(struct migration *m, struct err *err)
 {
 	struct err why;
+	int ret = 0;
 
 	if (!m->retrying && !link_lacks_some(m))
 		return 0;
-	if (nbd_reach(m, PROBE_MS, &why) < 0) {
+	if (nbd_reach(m, m->opt->timeouts.connect_ms, &why) < 0) {
 		*err = why;
 		return why.kind == ERR_INTERRUPTED ? -1 : 0;
 	}
-	for (size_t i = 0; i < m->disks.count; i++) {
-		struct disk *disk = &m->disks.list[i];
-
-		if (!disk->rejoined && nbd_plug_anew(m, disk, &disk->rejoined, err) < 0)
-			return -1;
-	}
-	return 0;
+	m->link.plugging = true;
+	for (size_t i = 0; ret == 0 && i < m->disks.count; i++)
+		if (waits_idly(&m->disks.list[i]))
+			ret = nbd_plug_anew(m, &m->disks.list[i], &m->disks.list[i].rejoined, err);
+	m->link.plugging = false;
+	return ret;
 }
 
-static bool all_rejoined(const struct migration *m)
+static bool any_waits_idly(const struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (!m->disks.list[i].rejoined)
-			return false;
-	return true;
+		if (waits_idly(&m->disks.list[i]))
+			return true;
+	return false;
 }
 
 int rejoin_mirrors(struct migration *m, struct rejoined *now, struct err *err)
@@ -105,5 +125,6 @@ int rejoin_mirrors(struct migration *m, struct rejoined *now, struct err *err)
 		if (look(m, &m->disks.list[i], now, &any_stopped, err) < 0)
 			return -1;
 	now->all = now->all && !disks_any_stopped(&m->disks);
-	return !any_stopped && !all_rejoined(m) ? plug_idle(m, err) : 0;
+	now->caught_up = now->caught_up || comes_no_nearer(m, now->left_bytes);
+	return !any_stopped && any_waits_idly(m) ? plug_idle(m, err) : 0;
 }

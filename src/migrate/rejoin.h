@@ -16,8 +16,9 @@ void rejoin_begin(struct migration *m);
 
 struct rejoined {
 	bool all;            /* each has gone on since rejoin_begin(), and none is stopped */
-	bool caught_up;      /* and next to nothing is left to be copied */
+	bool caught_up;      /* next to nothing is left to be copied, or it gets no less */
 	uint64_t done_bytes; /* what all have copied */
+	uint64_t left_bytes; /* to be copied */
 };
 
 /* To be called again and again until all have rejoined: @now. -1 also when a mirror does not go on

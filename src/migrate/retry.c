@@ -124,11 +124,16 @@ static void forget_destination(struct migration *m)
 	}
 }
 
+/* The next QEMU has written nothing to an image yet, and takes a flush for done without a look at
+ * what the one before had left to its kernel (write_gen in bdrv_co_flush() of its block/io.c). So
+ * that is flushed here. */
 static int see_images(struct migration *m, struct err *err)
 {
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
 
+		if (host_file_sync(m->host, disk->dst_path, m->opt->timeouts.stall_ms, err) < 0)
+			return -1;
 		free(disk->dst_left);
 		disk->dst_left =
 			host_file_state(m->host, disk->dst_path, m->opt->timeouts.answer_ms, err);

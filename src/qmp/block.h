@@ -36,6 +36,10 @@ int qmp_export_add(struct qmp *qmp, const struct qmp_caps *caps, const char *nod
 /* block-export-del of an export nobody uses. */
 int qmp_export_del(struct qmp *qmp, const char *name, struct err *err);
 
+/* The node of the export @name (query-block-exports): *@node, the caller's to free; NULL: there is
+ * no such export. */
+int qmp_export_node(struct qmp *qmp, const char *name, char **node, struct err *err);
+
 /* Number of exports (query-block-exports); 0 where QEMU cannot tell. */
 int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count, struct err *err);
 
