@@ -21,6 +21,7 @@ import lockers
 from rig import Disk, Guest, MoveTest
 
 DONE, REFUSED, FAILED, INTERRUPTED, HUMAN = 0, 3, 4, 5, 6
+HALT_S = 120  # up to a step: the whole copy may be before it, and the machine busy
 
 
 class FaultTest(MoveTest):
@@ -45,7 +46,7 @@ class FaultTest(MoveTest):
 
     def wait_for_halt(self, process, step):
         hosts.wait_until(lambda: process.poll() is not None or state(process.pid) == "T",
-                         f"vmferry halts before {step}")
+                         f"vmferry halts before {step}", HALT_S)
         if process.poll() is not None:
             self.fail(f"vmferry ended before {step}: {process.communicate()}")
 
