@@ -447,6 +447,7 @@ void link_hang_up(struct migration *m)
 {
 	if (m->src.qmp && qmp_can(&m->src.caps, QMP_YANK))
 		yank(m);
+	tunnel_hang_up(m);
 	if (m->record.reconnects) /* it may have made others since */
 		find(m);
 	link_end(m);

@@ -60,10 +60,15 @@ int step_tunnel(struct migration *m, int64_t timeout_ms, struct err *err)
 	return ret;
 }
 
-int undo_tunnel(struct migration *m, int64_t timeout_ms, struct err *err)
+void tunnel_hang_up(struct migration *m)
 {
 	ssh_forward_stop(m->forward);
 	m->forward = NULL;
+}
+
+int undo_tunnel(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	tunnel_hang_up(m);
 	return undo_keys(m, timeout_ms, err);
 }
 
@@ -74,8 +79,7 @@ bool tunnel_stands(const struct migration *m)
 
 int tunnel_reopen(struct migration *m, struct err *err)
 {
-	ssh_forward_stop(m->forward);
-	m->forward = NULL;
+	tunnel_hang_up(m);
 	if (!m->host)
 		return err_set(err, ERR_CLOSED, "%s: not connected", m->dst.name);
 	if (open_session(m, err) < 0)

@@ -36,6 +36,9 @@ int tunnel_let_source_in(struct migration *m, struct err *err);
 bool tunnel_stands(const struct migration *m);
 int tunnel_reopen(struct migration *m, struct err *err);
 
+/* Ends the session: whoever waits for an answer through it gets an error. */
+void tunnel_hang_up(struct migration *m);
+
 /* Whether the session has ended while it is needed. */
 bool tunnel_has_failed(const struct migration *m, struct err *err);
 
