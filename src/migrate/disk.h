@@ -39,7 +39,6 @@ struct disk {
 	char plug[24]; /* what takes nbd's place when its connection was lost; see rejoin.h */
 	int nbd_fd;    /* our copy of a connection that the source's QEMU has, or -1; see link.h */
 	struct loop_fd *nbd_watch; /* for its end, or NULL */
-	bool nbd_old;              /* we have made it end */
 	/* The file that we make over there, see files.c. */
 	bool making;         /* it may be there under its temporary name */
 	uint64_t made_inode; /* of that file; 0: not known */

@@ -31,7 +31,6 @@ static void drop(struct disk *disk)
 	if (disk->nbd_fd >= 0)
 		close(disk->nbd_fd);
 	disk->nbd_fd = -1;
-	disk->nbd_old = false;
 }
 
 /* --- quick answers --- */
@@ -92,7 +91,7 @@ static void on_end(void *arg, short revents)
 
 		if (disk->nbd_fd < 0 || tcp_health(disk->nbd_fd).stands)
 			continue;
-		m->link.stale = m->link.stale || !disk->nbd_old;
+		m->link.stale = m->link.stale || !m->link.plugging; /* then QEMU has ended it */
 		drop(disk);
 		lost_since(m, loop_now_ms());
 	}
@@ -271,42 +270,12 @@ static void look(void *arg)
 		tell_lost(m);
 }
 
-static bool any_old(const struct migration *m)
+/* What a session that has ended held may yet come: nothing goes through another one before it can
+ * get nowhere any more. */
+static int open_session_anew(struct migration *m, struct err *err)
 {
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (m->disks.list[i].nbd_old)
-			return true;
-	return false;
-}
-
-/* Nothing is written anew before what was lost is over: *@over. All connections end with their
- * exports. */
-static int end_what_was_lost(struct migration *m, bool *over, struct err *err)
-{
-	*over = true;
-	if (m->link.stale && nbd_can_export_anew(m)) {
-		if (nbd_export_anew(m, over, err) < 0)
-			return -1;
-		for (size_t i = 0; *over && i < m->disks.count; i++)
-			m->disks.list[i].nbd_old = m->disks.list[i].nbd_fd >= 0;
-	}
-	if (m->link.stale && *over) {
-		m->link.stale = false;
-		rejoin_begin(m);
-	}
-	on_end(m, 0);
-	*over = *over && !any_old(m);
-	return 0;
-}
-
-static int prepare_to_rejoin(struct migration *m, bool *over, struct err *err)
-{
-	bool session_lost = tunnel_is_used(m) && !tunnel_stands(m);
-
-	m->link.stale = m->link.stale || session_lost;
-	if (end_what_was_lost(m, over, err) < 0)
-		return -1;
-	return *over && session_lost ? tunnel_reopen(m, err) : 0;
+	m->link.stale = true;
+	return nbd_serve_anew(m, err) < 0 ? -1 : tunnel_reopen(m, err);
 }
 
 /* What cannot be had yet is tried again, for as long as --reconnect allows. */
@@ -320,12 +289,12 @@ static int not_yet(struct migration *m, const struct err *err)
 static int mend(struct migration *m, struct err *err)
 {
 	struct rejoined now;
-	bool over = false;
 
-	if (prepare_to_rejoin(m, &over, err) < 0)
+	if (tunnel_is_used(m) && !tunnel_stands(m) && open_session_anew(m, err) < 0)
 		return not_yet(m, err);
-	if (!over)
-		return 0;
+	if (m->link.stale)
+		rejoin_begin(m);
+	m->link.stale = false;
 	if (rejoin_mirrors(m, &now, err) < 0)
 		return -1;
 	if (tunnel_is_used(m) && now.all && m->link.lost_ms)

@@ -132,44 +132,15 @@ int step_export(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-static int take_exports_back(struct migration *m, struct err *err)
+int nbd_serve_anew(struct migration *m, struct err *err)
 {
-	for (size_t i = 0; i < m->disks.count; i++) {
-		struct disk *disk = &m->disks.list[i];
+	int64_t timeout_ms = m->opt->timeouts.answer_ms;
 
-		if (!disk->dst_node && /* another process has looked at that QEMU */
-		    qmp_export_node(m->dst.qmp, disk->export, &disk->dst_node, err) < 0)
-			return -1;
-		if (qmp_export_del(m->dst.qmp, disk->export, err) < 0 &&
-		    err->kind != ERR_QMP) /* taken back already */
-			return -1;
-	}
-	return 0;
-}
-
-bool nbd_can_export_anew(const struct migration *m)
-{
-	return !m->by_hand && qmp_can(&m->dst.caps, QMP_QUERY_EXPORTS);
-}
-
-int nbd_export_anew(struct migration *m, bool *done, struct err *err)
-{
-	size_t count;
-
-	*done = false;
 	if (!qmp_alive(m->dst.qmp))
 		return err_set(err, ERR_CLOSED, "%s: not connected", m->dst.name);
-	if (take_exports_back(m, err) < 0 ||
-	    qmp_export_count(m->dst.qmp, &m->dst.caps, &count, err) < 0)
+	if (stop_serving(m, err) < 0 || tunnel_serve(m, timeout_ms, err) < 0)
 		return -1;
-	if (count > 0)
-		return 0;
-	for (size_t i = 0; i < m->disks.count; i++)
-		if (!m->disks.list[i].dst_node)
-			return err_set(err, ERR_CLOSED, "%s: an export of the disks is gone",
-				       m->dst.name);
-	*done = true;
-	return step_export(m, m->opt->timeouts.answer_ms, err);
+	return step_export(m, timeout_ms, err);
 }
 
 /* Before 7.0 QEMU wants an IP socket of its own for NBD through TLS. */

@@ -25,15 +25,11 @@ void nbd_forget_left_plugs(struct migration *m);
 /* Whether the NBD server answers; see nbd_probe.h. */
 int nbd_reach(struct migration *m, int64_t timeout_ms, struct err *err);
 
-/* Takes the exports back and makes them again: *@done, or not yet. Whatever an old connection has
- * still on its way - our kernel or that of the other host, an sshd, a request that its disk has not
- * got through with - is over then, or gets nowhere. Else it might come to the disk after what the
- * guest has written to the same place since. */
-int nbd_export_anew(struct migration *m, bool *done, struct err *err);
-
-/* Whether that can be done: QEMU over there tells when they are gone (5.2), and it is at hand, as
- * in the phases by hand it is not. */
-bool nbd_can_export_anew(const struct migration *m);
+/* --encrypt=ssh: ends the NBD server over there, and with it all its connections, and starts it
+ * again. What an SSH session that was lost has not delivered yet - its kernel, its sshd may go on
+ * for minutes - gets nowhere then. Else it might come after what the guest has written to the same
+ * place since. */
+int nbd_serve_anew(struct migration *m, struct err *err);
 
 /* Waits until the NBD server's port can be reached, for as long as --reconnect allows; @timeout_ms
  * a try. */

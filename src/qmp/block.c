@@ -58,24 +58,7 @@ int qmp_export_add(struct qmp *qmp, const struct qmp_caps *caps, const char *nod
 
 int qmp_export_del(struct qmp *qmp, const char *name, struct err *err)
 {
-	return qmp_call(qmp, "block-export-del",
-			json_pack("{s:s, s:s}", "id", name, "mode", "hard"), NULL, err);
-}
-
-int qmp_export_node(struct qmp *qmp, const char *name, char **node, struct err *err)
-{
-	_cleanup_json_ json_t *list = NULL;
-	json_t *entry;
-	size_t i;
-
-	*node = NULL;
-	if (qmp_call(qmp, "query-block-exports", NULL, &list, err) < 0)
-		return -1;
-	json_array_foreach (list, i, entry) {
-		if (!*node && str_eq(qmp_str(entry, "id"), name))
-			*node = str_dup(qmp_str(entry, "node-name"));
-	}
-	return 0;
+	return qmp_call(qmp, "block-export-del", json_pack("{s:s}", "id", name), NULL, err);
 }
 
 int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count, struct err *err)

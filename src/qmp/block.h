@@ -33,12 +33,12 @@ struct qmp_request *qmp_nbd_stop_send(struct qmp *qmp);
 int qmp_export_add(struct qmp *qmp, const struct qmp_caps *caps, const char *node, const char *name,
 		   struct err *err);
 
-/* block-export-del of an export nobody uses. */
+/* block-export-del of an export nobody uses. With clients, in mode hard, it can be the end: 11.1
+ * drains all nodes for it, those of the other exports, too, and for ever when a client of one of
+ * these has fallen silent in the middle of a request (bdrv_graph_wrlock_drained(); seen in 3 of 30
+ * moves whose connections were cut so that the server did not hear of it). nbd-server-stop hangs
+ * up on all clients first. */
 int qmp_export_del(struct qmp *qmp, const char *name, struct err *err);
-
-/* The node of the export @name (query-block-exports): *@node, the caller's to free; NULL: there is
- * no such export. */
-int qmp_export_node(struct qmp *qmp, const char *name, char **node, struct err *err);
 
 /* Number of exports (query-block-exports); 0 where QEMU cannot tell. */
 int qmp_export_count(struct qmp *qmp, const struct qmp_caps *caps, size_t *count, struct err *err);
