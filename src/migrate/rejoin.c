@@ -9,8 +9,8 @@
  * stopped. One that writes 20 MB/s leaves some 100 KiB. */
 #define BACKLOG_BYTES (1u << 20)
 
-/* One that writes more than the network takes is never caught up with: no longer than this since it
- * was last nearer to it. */
+/* A guest that writes more than the network takes is never caught up with: it is waited for this
+ * long since that was last nearer. */
 #define NO_NEARER_MS 5000
 
 /* A connection stands before its TLS does: so often a mirror may be stopped on one that stands. */
@@ -125,6 +125,8 @@ int rejoin_mirrors(struct migration *m, struct rejoined *now, struct err *err)
 		if (look(m, &m->disks.list[i], now, &any_stopped, err) < 0)
 			return -1;
 	now->all = now->all && !disks_any_stopped(&m->disks);
+	if (any_stopped || link_is_lost(m))
+		m->link.least_left_ms = 0; /* nothing can come nearer */
 	now->caught_up = now->caught_up || comes_no_nearer(m, now->left_bytes);
 	return !any_stopped && any_waits_idly(m) ? plug_idle(m, err) : 0;
 }
