@@ -18,26 +18,41 @@
 #include "migrate/nbd_probe.h"
 #include "migrate/step_functions.h"
 
-/* A first SYN that is lost is sent again after a second. */
+/* A first SYN that is lost is sent again after a second. By then it is said what is waited for. */
 #define SYN_MS 3000
+#define TELL_MS 900
 
-static const char *const uses[] = {"disks", "RAM"};
-
-#define PORTS (sizeof(uses) / sizeof(uses[0]))
+#define PORTS 2
 
 struct trial {
+	struct migration *m;
+	const char *use;
 	int port;
+	bool told;      /* that it does not answer */
 	struct err why; /* .text: "" when it was reached */
 };
+
+static void tell_silence(void *arg)
+{
+	struct trial *trial = arg;
+
+	if (!trial->told)
+		migration_note(trial->m,
+			       "%s: port %d (%s) does not answer yet; a firewall may swallow it",
+			       trial->m->dst.name, trial->port, trial->use);
+	trial->told = true;
+}
 
 /* A server that is stopped with a client in its handshake may die of it (5.2): whoever is connected
  * has all the time of an answer to come to an end. */
 static void knock(struct migration *m, struct trial *trial, int64_t timeout_ms)
 {
 	int64_t connect_ms = m->opt->timeouts.connect_ms;
+	struct loop_timer *tell = loop_timer_add(m->loop, TELL_MS, tell_silence, trial);
 	int fd = tcp_connect(m->loop, m->listening.address, trial->port,
 			     connect_ms < SYN_MS ? connect_ms : SYN_MS, &trial->why);
 
+	loop_timer_del(tell);
 	if (fd >= 0 && nbd_probe_connected(m->loop, fd, timeout_ms, &trial->why) == 0)
 		trial->why = (struct err){0};
 }
@@ -69,7 +84,8 @@ static int judge(const struct migration *m, const struct trial *trials, struct e
 		if (!trials[i].why.text[0])
 			continue;
 		why = &trials[i].why;
-		buf_printf(&ports, "%s%d (%s)", ports.len ? " and " : "", trials[i].port, uses[i]);
+		buf_printf(&ports, "%s%d (%s)", ports.len ? " and " : "", trials[i].port,
+			   trials[i].use);
 	}
 	if (!why)
 		return 0;
@@ -82,7 +98,8 @@ static int judge(const struct migration *m, const struct trial *trials, struct e
 
 int step_probe(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	struct trial trials[PORTS] = {{.port = m->opt->port_low}};
+	struct trial trials[PORTS] = {{.m = m, .use = "disks", .port = m->opt->port_low},
+				      {.m = m, .use = "RAM"}};
 
 	if (try_port(m, &trials[0], timeout_ms, err) < 0)
 		return -1;

@@ -58,6 +58,8 @@ class Waiting(ProbeTest):
                 self.assertIn(f"its port {RAM} (RAM) cannot be reached", said)
                 self.assertIn(why, said)
                 self.assertNotIn(str(NBD), said)
+                self.assertEqual(how == "drop",  # told before it is given up
+                                 f"port {RAM} (RAM) does not answer yet" in said)
                 move.check_stayed()
 
     def test_the_port_of_disks(self):
