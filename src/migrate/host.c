@@ -62,7 +62,7 @@ char *host_file_state(struct host *host, const char *path, int64_t timeout_ms, s
 int host_file_sync(struct host *host, const char *path, int64_t timeout_ms, struct err *err)
 {
 	_autofree_ char *word = str_shell_quote(path);
-	_autofree_ char *command = str_printf("sync -- %s 2>/dev/null || sync", word);
+	_autofree_ char *command = str_printf("sync -- %s", word);
 	struct process_output output = {0};
 	int ret = host_command_ok(host, command, timeout_ms, &output, err);
 

@@ -177,8 +177,8 @@ int host_file_id(struct host *host, const char *path, struct file_id *id, int64_
  * caller's to free; NULL with @err set. */
 char *host_file_state(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
 
-/* fsync(2) of the file @path, by sync(1); where that knows no files (before coreutils 8.24), of
- * all. */
+/* fsync(2) of the file @path, by sync(1). One that takes no file (coreutils before 8.24) syncs all.
+ */
 int host_file_sync(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
 
 #endif

@@ -91,7 +91,7 @@ static void on_end(void *arg, short revents)
 
 		if (disk->nbd_fd < 0 || tcp_health(disk->nbd_fd).stands)
 			continue;
-		m->link.stale = m->link.stale || !m->link.plugging; /* then QEMU has ended it */
+		m->link.stale = true;
 		drop(disk);
 		lost_since(m, loop_now_ms());
 	}
@@ -198,7 +198,7 @@ void link_adopt(struct migration *m)
 	m->link.returns = m->record.reconnects && link_can_be_seen(m);
 	find(m);
 	m->link.stale = m->link.returns && (disks_any_stopped(&m->disks) || !all_found(m));
-	m->link.behind = m->link.stale;
+	m->link.behind = m->link.returns; /* the one before us may not have caught up */
 	begin_to_keep_answers_coming(m);
 	if (tcp_connections_of(m->src_pid, m->listening.address, m->listening.ram_port, &m->ram_fd,
 			       1) == 0)
@@ -275,7 +275,11 @@ static void look(void *arg)
 static int open_session_anew(struct migration *m, struct err *err)
 {
 	m->link.stale = true;
-	return nbd_serve_anew(m, err) < 0 ? -1 : tunnel_reopen(m, err);
+	lost_since(m, loop_now_ms()); /* also when it is back before anybody looks */
+	if (nbd_serve_anew(m, err) < 0 || tunnel_reopen(m, err) < 0)
+		return -1;
+	m->link.why[0] = '\0';
+	return 0;
 }
 
 /* What cannot be had yet is tried again, for as long as --reconnect allows. */
@@ -299,7 +303,7 @@ static int mend(struct migration *m, struct err *err)
 		return -1;
 	if (tunnel_is_used(m) && now.all && m->link.lost_ms)
 		tell_back(m);
-	if (now.caught_up && !link_is_lost(m))
+	if (now.caught_up && !now.any_stopped && !link_is_lost(m))
 		m->link.behind = false;
 	return 0;
 }
@@ -354,7 +358,9 @@ bool link_lacks_some(struct migration *m)
 {
 	if (tunnel_is_used(m))
 		return tunnel_stands(m);
-	return !link_stands(m) && silent_ms(m) <= QUIET_MS;
+	if (!link_stands(m))
+		find(m);
+	return !all_found(m) && silent_ms(m) <= QUIET_MS;
 }
 
 void link_settle(struct migration *m)

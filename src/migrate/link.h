@@ -4,8 +4,9 @@
  * While the disks are copied, one that is lost is made anew, and the copy goes on where it was (see
  * rejoin.h). That it is lost is said, and it is given up when it takes longer than the user allows
  * (--reconnect). Later what is lost is lost: the guest may stand still by then. So it is from the
- * beginning where QEMU cannot be given another connection (before 6.1), or where we may not have
- * copies of QEMU's sockets (see tcp_connections_of()).
+ * beginning where QEMU cannot be given another connection (before 6.1), where the one over there
+ * would not bear the loss (look_at_iothread()), or where we may not have copies of QEMU's sockets
+ * (see tcp_connections_of()). Of what goes through --encrypt=ssh there are none, and need not be.
  *
  * What a lost connection had under way is sent again on the next one. Nothing of it may arrive
  * after that, when the same place may have been written anew: so one is never ended in a way that
@@ -46,7 +47,8 @@ int link_mend(struct migration *m, struct err *err);
 bool link_is_lost(const struct migration *m);
 bool link_is_well(const struct migration *m);
 
-/* Whether all of them are there; and whether some are not, while the others answer. */
+/* Whether all of them are there; and whether some may not be (through a tunnel that is not seen),
+ * while the others answer. */
 bool link_stands(struct migration *m);
 bool link_lacks_some(struct migration *m);
 
@@ -58,8 +60,9 @@ void link_end(struct migration *m);
 
 /* Ends the connections for good: whoever waits for an answer on one, or for its return, gets an
  * error at once, and one that stands is not made anew. So do the flushes of a node that is closed,
- * by blockdev-del or at the end of its QEMU.
- * Waits for the source's monitor, a second at most: one that is silent is hung up on all the same.
+ * by blockdev-del or at the end of its QEMU. An SSH session that they go through ends, RAM's with
+ * it. Waits for the source's monitor, a second at most: one that is silent is hung up on all the
+ * same.
  */
 void link_hang_up(struct migration *m);
 

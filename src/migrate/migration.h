@@ -54,7 +54,7 @@ struct link {
 	int64_t lost_ms;             /* loop_now_ms() since when one is lost; 0: all are there */
 	bool told;                   /* that it is lost */
 	bool behind;                 /* what the guest has written since is yet to be copied */
-	bool stale;                  /* some were lost since the mirrors began to rejoin */
+	bool stale;                  /* some have ended since the mirrors began to rejoin */
 	bool plugging;               /* a node is being put on a new one */
 	uint64_t least_left_bytes;   /* to be copied, since the last loss, */
 	int64_t least_left_ms;       /* and loop_now_ms() of that; 0: not looked at yet */

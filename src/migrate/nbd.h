@@ -14,7 +14,7 @@ void target_of(struct migration *m, const struct disk *disk, struct qmp_target *
 bool source_connects(struct migration *m);
 
 /* Puts the target of @disk on a new connection of the source's QEMU to the same address, which
- * answers (nbd_probe()). Not @done: QEMU has something to flush first, through the connection that
+ * answers (nbd_reach()). Not @done: QEMU has something to flush first, through the connection that
  * is lost; with each try it comes nearer to making that one anew, in the background
  * (bdrv_reopen_prepare() of its block.c; seen on 7.2, 10.0, 11.1). */
 int nbd_plug_anew(struct migration *m, struct disk *disk, bool *done, struct err *err);
@@ -31,7 +31,7 @@ int nbd_reach(struct migration *m, int64_t timeout_ms, struct err *err);
  * place since. */
 int nbd_serve_anew(struct migration *m, struct err *err);
 
-/* Waits until the NBD server's port can be reached, for as long as --reconnect allows; @timeout_ms
+/* Waits until the NBD server can be reached, for as long as --reconnect allows; @timeout_ms
  * a try. */
 int nbd_await_port(struct migration *m, int64_t timeout_ms, struct err *err);
 

@@ -1,5 +1,7 @@
 #include "migrate/rejoin.h"
 
+#include <stdio.h>
+
 #include "migrate/link.h"
 #include "migrate/nbd.h"
 #include "migrate/tunnel.h"
@@ -16,11 +18,15 @@
 /* A connection stands before its TLS does: so often a mirror may be stopped on one that stands. */
 #define VAIN_MAX 10
 
+/* For a port that ought to be open. */
+#define PROBE_MS 3000
+
 void rejoin_begin(struct migration *m)
 {
 	for (size_t i = 0; i < m->disks.count; i++) {
 		m->disks.list[i].rejoined = false;
 		m->disks.list[i].vain = 0;
+		m->disks.list[i].done_bytes = UINT64_MAX;
 	}
 	m->link.least_left_ms = 0;
 }
@@ -61,8 +67,16 @@ static int resume(struct migration *m, struct disk *disk, const struct qmp_job *
 	return qmp_job_resume(m->src.qmp, disk->job, err);
 }
 
-static int look(struct migration *m, struct disk *disk, struct rejoined *now, bool *any_stopped,
-		struct err *err)
+/* What is done is done on a connection that stands. */
+static void see_progress(struct disk *disk, const struct qmp_job *job)
+{
+	if (job->done_bytes > disk->done_bytes)
+		disk->rejoined = true;
+	disk->done_bytes = job->done_bytes;
+	disk->idle = left_bytes(job) == 0;
+}
+
+static int look(struct migration *m, struct disk *disk, struct rejoined *now, struct err *err)
 {
 	const char *id = disk->job;
 	struct qmp_job job;
@@ -70,14 +84,14 @@ static int look(struct migration *m, struct disk *disk, struct rejoined *now, bo
 	disk->stopped = false; /* an event that comes from here on is of now */
 	if (qmp_jobs_query(m->src.qmp, &id, &job, 1, err) < 0)
 		return -1;
+	see_progress(disk, &job);
 	now->done_bytes += job.done_bytes;
 	now->all = now->all && job.found && disk->rejoined && !job.stopped;
 	now->caught_up = now->caught_up && left_bytes(&job) <= BACKLOG_BYTES;
 	now->left_bytes += left_bytes(&job);
-	disk->idle = left_bytes(&job) == 0;
 	if (!job.stopped)
 		return 0;
-	*any_stopped = true;
+	now->any_stopped = true;
 	return resume(m, disk, &job, err);
 }
 
@@ -96,7 +110,8 @@ static int plug_idle(struct migration *m, struct err *err)
 
 	if (!m->retrying && !link_lacks_some(m))
 		return 0;
-	if (nbd_reach(m, m->opt->timeouts.connect_ms, &why) < 0) {
+	if (nbd_reach(m, PROBE_MS, &why) < 0) {
+		snprintf(m->link.why, sizeof(m->link.why), "%.255s", why.text);
 		*err = why;
 		return why.kind == ERR_INTERRUPTED ? -1 : 0;
 	}
@@ -118,15 +133,13 @@ static bool any_waits_idly(const struct migration *m)
 
 int rejoin_mirrors(struct migration *m, struct rejoined *now, struct err *err)
 {
-	bool any_stopped = false;
-
 	*now = (struct rejoined){.all = true, .caught_up = true};
 	for (size_t i = 0; i < m->disks.count; i++)
-		if (look(m, &m->disks.list[i], now, &any_stopped, err) < 0)
+		if (look(m, &m->disks.list[i], now, err) < 0)
 			return -1;
 	now->all = now->all && !disks_any_stopped(&m->disks);
-	if (any_stopped || link_is_lost(m))
+	if (now->any_stopped || link_is_lost(m))
 		m->link.least_left_ms = 0; /* nothing can come nearer */
 	now->caught_up = now->caught_up || comes_no_nearer(m, now->left_bytes);
-	return !any_stopped && any_waits_idly(m) ? plug_idle(m, err) : 0;
+	return !now->any_stopped && any_waits_idly(m) ? plug_idle(m, err) : 0;
 }

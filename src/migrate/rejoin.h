@@ -15,6 +15,7 @@
 void rejoin_begin(struct migration *m);
 
 struct rejoined {
+	bool any_stopped;    /* one was, and was told to go on */
 	bool all;            /* each has gone on since rejoin_begin(), and none is stopped */
 	bool caught_up;      /* next to nothing is left to be copied, or it gets no less */
 	uint64_t done_bytes; /* what all have copied */

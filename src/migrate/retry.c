@@ -127,7 +127,7 @@ static void forget_destination(struct migration *m)
 /* The next QEMU has written nothing to an image yet, and takes a flush for done without a look at
  * what the one before had left to its kernel (write_gen in bdrv_co_flush() of its block/io.c). So
  * that is flushed here. */
-static int see_images(struct migration *m, struct err *err)
+static int flush_images(struct migration *m, struct err *err)
 {
 	for (size_t i = 0; i < m->disks.count; i++) {
 		struct disk *disk = &m->disks.list[i];
@@ -171,7 +171,7 @@ static int begin(struct migration *m, struct err *err)
 	link_close(m);
 	rejoin_begin(m);
 	forget_destination(m);
-	if (see_images(m, err) < 0)
+	if (flush_images(m, err) < 0)
 		return -1;
 	return migration_record(m, err);
 }

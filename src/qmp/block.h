@@ -51,7 +51,7 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 
 /* --- the source's side --- */
 
-/* One exported disk as the source reaches it: over a TCP connection to the NBD server that
+/* One exported disk as the source reaches it: over a connection to the NBD server that
  * QEMU was given by qmp_pass_fd(), or that it opens itself, again and again when it is lost.
  *
  * It is lost for good, or a request on it fails at once and has QEMU open another one in the
