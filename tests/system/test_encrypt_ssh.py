@@ -13,7 +13,7 @@ import test_faults
 import wire
 from rig import Disk, Guest
 from test_clone import SOCKETS, CloneTest
-from test_faults import DONE, FAILED, REFUSED, HeardTest, at_every_step
+from test_faults import DONE, FAILED, REFUSED, HeardTest, at_every_step, for_each
 from test_recover import RecoverTest
 from test_ssh import Terminal
 
@@ -249,8 +249,10 @@ class Refused(SshDataTest):
 
 
 class EveryStep(SshDataTest):
-    @at_every_step
-    def test_sigint(self, move, step):
+    @for_each(["tunnel", "serve", "target", "copy", "ram", "detach", "switchover"])
+    def test_sigint(self, step):
+        """Where something of the session is made or used; the others are as with other data."""
+        move = self.prepare(Guest(**WRITING))
         process = self.halted(move, step)
         process.send_signal(signal.SIGINT)
         self.goes_on(process, test_faults.INTERRUPTED)
