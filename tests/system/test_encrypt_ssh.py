@@ -248,18 +248,22 @@ class Refused(SshDataTest):
         move.check_stayed()
 
 
+# Where something of the session is made or used; the others are as with other data.
+OF_THE_SESSION = ["tunnel", "serve", "target", "copy", "ram", "detach", "switchover"]
+
+
 class EveryStep(SshDataTest):
-    @for_each(["tunnel", "serve", "target", "copy", "ram", "detach", "switchover"])
+    @for_each(OF_THE_SESSION)
     def test_sigint(self, step):
-        """Where something of the session is made or used; the others are as with other data."""
         move = self.prepare(Guest(**WRITING))
         process = self.halted(move, step)
         process.send_signal(signal.SIGINT)
         self.goes_on(process, test_faults.INTERRUPTED)
         move.check_stayed()
 
-    @at_every_step
-    def test_destination_killed(self, move, step):
+    @for_each(OF_THE_SESSION)
+    def test_destination_killed(self, step):
+        move = self.prepare(Guest(**WRITING))
         process = self.halted(move, step)
         move.destination.kill()
         self.assertIn("hostb", self.goes_on(process, FAILED))
