@@ -594,10 +594,8 @@ END_TEST
 
 START_TEST(a_target_that_comes_back_is_qemus_own)
 {
-	struct qmp_target target = {.nbd_node = "n",
-				    .address = "192.0.2.1",
-				    .port = 10809,
-				    .export = "e"};
+	struct qmp_target target = {
+		.nbd_node = "n", .address = "192.0.2.1", .port = 10809, .export = "e"};
 
 	begin();
 	ck_assert_ok(qmp_target_add(qmp, "t", &target, &err), &err);
