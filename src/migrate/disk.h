@@ -47,15 +47,17 @@ struct disk {
 	bool passed_fd, has_target, has_plug, has_job; /* made by us in the source's QEMU */
 
 	/* What the source's QEMU told by events. */
-	bool ready;          /* in steady state */
-	bool stopped;        /* by an error over there, or of the connection */
-	bool rejoined;       /* and was told to go on since, or has a new connection */
-	uint64_t done_bytes; /* when last looked at, since; UINT64_MAX: not yet */
+	bool ready;      /* in steady state */
+	bool stopped;    /* by an error over there, or of the connection */
+	bool ended;      /* BLOCK_JOB_COMPLETED or _CANCELLED */
+	bool concluded;  /* waits for job-dismiss */
+	char error[512]; /* of a mirror that ended badly */
+
+	/* Since connections were lost, see rejoin.h. */
+	bool rejoined;       /* it was told to go on, has gone on, or has a new connection */
+	uint64_t done_bytes; /* when last looked at; UINT64_MAX: not yet */
 	bool idle;           /* when last looked at, nothing was left to be copied */
 	int vain;            /* so often it was stopped though its connection stood */
-	bool ended;          /* BLOCK_JOB_COMPLETED or _CANCELLED */
-	bool concluded;      /* waits for job-dismiss */
-	char error[512];     /* of a mirror that ended badly */
 };
 
 struct disks {

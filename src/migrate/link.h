@@ -62,8 +62,7 @@ void link_end(struct migration *m);
  * error at once, and one that stands is not made anew. So do the flushes of a node that is closed,
  * by blockdev-del or at the end of its QEMU. An SSH session that they go through ends, RAM's with
  * it. Waits for the source's monitor, a second at most: one that is silent is hung up on all the
- * same.
- */
+ * same. */
 void link_hang_up(struct migration *m);
 
 /* Closes our copies; QEMU's own connections stay. */

@@ -137,7 +137,8 @@ int nbd_serve_anew(struct migration *m, struct err *err)
 	int64_t timeout_ms = m->opt->timeouts.answer_ms;
 
 	if (!qmp_alive(m->dst.qmp))
-		return err_set(err, ERR_CLOSED, "%s: not connected", m->dst.name);
+		return err_set(err, ERR_CLOSED, "%s: the connection to its QEMU was lost",
+			       m->dst.name);
 	if (stop_serving(m, err) < 0 || tunnel_serve(m, timeout_ms, err) < 0)
 		return -1;
 	return step_export(m, timeout_ms, err);

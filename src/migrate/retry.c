@@ -126,7 +126,7 @@ static void forget_destination(struct migration *m)
 
 /* The next QEMU has written nothing to an image yet, and takes a flush for done without a look at
  * what the one before had left to its kernel (write_gen in bdrv_co_flush() of its block/io.c). So
- * that is flushed here. */
+ * that is flushed here. How each is left then is kept for retry_accept(). */
 static int flush_images(struct migration *m, struct err *err)
 {
 	for (size_t i = 0; i < m->disks.count; i++) {

@@ -80,8 +80,6 @@ bool tunnel_stands(const struct migration *m)
 int tunnel_reopen(struct migration *m, struct err *err)
 {
 	tunnel_hang_up(m);
-	if (!m->host)
-		return err_set(err, ERR_CLOSED, "%s: not connected", m->dst.name);
 	if (open_session(m, err) < 0)
 		return -1;
 	return m->link.path ? tunnel_let_source_in(m, err) : 0;

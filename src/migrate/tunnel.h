@@ -32,8 +32,10 @@ int tunnel_connect_ram(struct migration *m, struct err *err);
 /* Lets the source's QEMU, whosever it is, connect to the disks' socket here: m->link.path. */
 int tunnel_let_source_in(struct migration *m, struct err *err);
 
-/* Whether the session is there; and opens it again when it has ended. */
+/* Whether the session is there. */
 bool tunnel_stands(const struct migration *m);
+
+/* Opens it again when it has ended, by the login of the monitors, which are connected. */
 int tunnel_reopen(struct migration *m, struct err *err);
 
 /* Ends the session: whoever waits for an answer through it gets an error. */

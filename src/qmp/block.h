@@ -16,8 +16,8 @@
  * Without max-connections: QEMU counts whoever is connected, with a key or without, for as long as
  * he says nothing (7.2; up to 10 s since 9.1), and a connection of ours that was lost without its
  * hearing of it, for hours. What is over that number is not taken in. So a small one would let
- * strangers keep us out, and a link that returns find its own place taken;
- * and it keeps nobody from anything that the key does not. */
+ * strangers keep us out, and a link that returns find its own place taken; and it keeps nobody
+ * from anything that the key does not. */
 int qmp_nbd_start(struct qmp *qmp, const char *address, int port, const char *tls, struct err *err);
 
 /* The same on the Unix socket @path, which QEMU makes. */
@@ -51,8 +51,8 @@ int qmp_node_resize(struct qmp *qmp, const char *node, uint64_t size_bytes, stru
 
 /* --- the source's side --- */
 
-/* One exported disk as the source reaches it: over a connection to the NBD server that
- * QEMU was given by qmp_pass_fd(), or that it opens itself, again and again when it is lost.
+/* One exported disk as the source reaches it: over a connection to the NBD server that QEMU was
+ * given by qmp_pass_fd(), or that it opens itself, again and again when it is lost.
  *
  * It is lost for good, or a request on it fails at once and has QEMU open another one in the
  * background, for a later request: at once, then after 1, 2, 4, 8, 16, 16... seconds. With a

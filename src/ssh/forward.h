@@ -21,8 +21,8 @@ struct ssh_forwarded {
 
 /* Starts ssh(1), to the host that @ssh has reached, as that session's login, and returns when all
  * of @sockets listen here. @directory, of this host, is ours alone, and empty but for what an
- * earlier one has left there. @target is the one
- * of ssh_open(). It ends with us, however we end. NULL with @err. */
+ * earlier one has left there. @target is the one of ssh_open(). It ends with us, however we end.
+ * NULL with @err. */
 struct ssh_forward *ssh_forward_start(struct ssh *ssh, const struct ssh_target *target,
 				      const char *directory, const struct ssh_forwarded *sockets,
 				      size_t count, struct err *err);

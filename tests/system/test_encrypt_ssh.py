@@ -323,11 +323,6 @@ class WhileItCopies(SshDataTest, HeardTest):
         os.kill(pid, signal.SIGKILL)
         hosts.wait_until(lambda: pid not in self.carriers(), "it is gone")
 
-    def wait_until_copied(self, move):
-        hosts.wait_until(lambda: all(job["ready"] for job in
-                                     move.source.watch.command("query-block-jobs")),
-                         "the mirrors are ready")
-
     def mirrors_run(self, move):
         return all(job["io-status"] == "ok" for job in
                    move.source.watch.command("query-block-jobs"))

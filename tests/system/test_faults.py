@@ -50,6 +50,11 @@ class FaultTest(MoveTest):
         if process.poll() is not None:
             self.fail(f"vmferry ended before {step}: {process.communicate()}")
 
+    def wait_until_copied(self, move):
+        hosts.wait_until(lambda: all(job["ready"] for job in
+                                     move.source.watch.command("query-block-jobs")),
+                         "the mirrors are ready")
+
     def goes_on(self, process, code):
         """Lets it go on to its end, which is as expected; what it said."""
         process.send_signal(signal.SIGCONT)

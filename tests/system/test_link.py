@@ -209,11 +209,6 @@ class Disks(LinkTest):
         self.assertEqual(move.source.watch.command("query-jobs"), [])
         self.assertNotIn("left behind: mirror", err)
 
-    def wait_until_copied(self, move):
-        hosts.wait_until(lambda: all(job["ready"] for job in
-                                     move.source.watch.command("query-block-jobs")),
-                         "the mirrors are ready")
-
     def test_disks_that_nobody_writes_to(self):
         """Their mirrors do not know that the connection is lost, and have nothing to send that
         would tell them. The guest is not stopped for it."""
