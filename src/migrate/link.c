@@ -270,12 +270,16 @@ static void look(void *arg)
 		tell_lost(m);
 }
 
+/* A host that refuses a login is not to take us for somebody who tries passwords. */
+#define LOGIN_EVERY_MS 3000
+
 /* What a session that has ended held may yet come: nothing goes through another one before it can
  * get nowhere any more. */
 static int open_session_anew(struct migration *m, struct err *err)
 {
 	m->link.stale = true;
 	lost_since(m, loop_now_ms()); /* also when it is back before anybody looks */
+	m->link.next_login_ms = loop_now_ms() + LOGIN_EVERY_MS;
 	if (nbd_serve_anew(m, err) < 0 || tunnel_reopen(m, err) < 0)
 		return -1;
 	m->link.why[0] = '\0';
@@ -294,8 +298,12 @@ static int mend(struct migration *m, struct err *err)
 {
 	struct rejoined now;
 
-	if (tunnel_is_used(m) && !tunnel_stands(m) && open_session_anew(m, err) < 0)
-		return not_yet(m, err);
+	if (tunnel_is_used(m) && !tunnel_stands(m)) {
+		if (loop_now_ms() < m->link.next_login_ms)
+			return 0;
+		if (open_session_anew(m, err) < 0)
+			return not_yet(m, err);
+	}
 	if (m->link.stale)
 		rejoin_begin(m);
 	m->link.stale = false;

@@ -58,6 +58,7 @@ struct link {
 	bool plugging;               /* a node is being put on a new one */
 	uint64_t least_left_bytes;   /* to be copied, since the last loss, */
 	int64_t least_left_ms;       /* and loop_now_ms() of that; 0: not looked at yet */
+	int64_t next_login_ms;       /* --encrypt=ssh: loop_now_ms() before which none is tried */
 	char why[256];               /* it could not be mended yet; "" nothing to say */
 };
 
