@@ -103,8 +103,8 @@ int host_listens(struct host *host, const char *path, int64_t timeout_ms, bool *
 	_autofree_ char *word = str_shell_quote(path);
 	_autofree_ char *command = str_printf(
 		"p=%s; for d in /proc/self /proc/[0-9]*; do "
-		"if [ $d != /proc/self ] && [ $d/ns/net -ef /proc/self/ns/net ]; then continue; "
-		"fi; "
+		"if [ $d != /proc/self ] && { [ $d/ns/net -ef /proc/self/ns/net ] || "
+		"[ ! \"$d/root$p\" -ef \"$p\" ]; }; then continue; fi; "
 		"while read -r _ _ _ flags _ _ _ f; do [ \"$flags\" = 00010000 ] || continue; "
 		"case $f in @*) ;; \"$p\") exit %d ;; /*) [ ! \"$f\" -ef \"$p\" ] || exit %d ;; "
 		"\"${p##*/}\" | */\"${p##*/}\") exit %d ;; esac; done <$d/net/unix; "
