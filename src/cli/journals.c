@@ -2,9 +2,11 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "migrate/record.h"
+#include "migrate/urgency.h"
 
 /* A guest's name, a path, a host may be any bytes: none of it reaches a terminal as it is. */
 void journals_say(FILE *to, const char *fmt, ...)
@@ -66,6 +68,26 @@ int journals_read(struct journal_list *list)
 		return -1;
 	}
 	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const struct journal_entry *x = a, *y = b;
+	enum urgency first = urgency_of(&x->record), second = urgency_of(&y->record);
+
+	if (x->readable != y->readable)
+		return x->readable ? -1 : 1;
+	if (first != second)
+		return first < second ? -1 : 1;
+	if (x->record.begun != y->record.begun)
+		return x->record.begun < y->record.begun ? -1 : 1;
+	return strcmp(x->path, y->path);
+}
+
+void journals_sort(struct journal_list *list)
+{
+	if (list->count)
+		qsort(list->list, list->count, sizeof(*list->list), compare);
 }
 
 int journals_unknown(const struct journal_list *list, const char *vm)

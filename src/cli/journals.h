@@ -23,6 +23,9 @@ bool journals_is_named(const struct journal_entry *entry, const char *vm);
  * read. */
 int journals_read(struct journal_list *list);
 
+/* The most urgent first (urgency.h), of these the oldest; those that cannot be read come last. */
+void journals_sort(struct journal_list *list);
+
 /* Says it, and gives the exit code: of what failed; of a journal that cannot be read; of a @vm
  * that is not among those of @list. */
 int journals_complain(const char *text);

@@ -68,26 +68,25 @@ static int recover_entry(struct cmdline *cmd, const struct journal_entry *entry)
 	return recover_one(cmd, entry->path, &outcome);
 }
 
-/* One that needs a human does not keep the others. */
-static int recover_all(struct cmdline *cmd, const struct journal_list *list)
+/* All that are meant, those first whose guest may stand still. One that needs a human does not
+ * keep the others. */
+static int recover_each(struct cmdline *cmd, struct journal_list *list)
 {
 	int worst = EXIT_DONE;
+	bool any = cmd->all;
 
+	journals_sort(list);
 	for (size_t i = 0; i < list->count; i++) {
-		int code = recover_entry(cmd, &list->list[i]);
+		int code;
 
+		if (!cmd->all && !journals_is_named(&list->list[i], cmd->vm))
+			continue;
+		any = true;
+		code = recover_entry(cmd, &list->list[i]);
 		if (code > worst)
 			worst = code;
 	}
-	return worst;
-}
-
-static int recover_named(struct cmdline *cmd, const struct journal_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (journals_is_named(&list->list[i], cmd->vm))
-			return recover_entry(cmd, &list->list[i]);
-	return journals_unknown(list, cmd->vm);
+	return any ? worst : journals_unknown(list, cmd->vm);
 }
 
 static int run_recover(struct cmdline *cmd)
@@ -102,7 +101,7 @@ static int run_recover(struct cmdline *cmd)
 	}
 	if (journals_read(&list) < 0)
 		return EXIT_FAILED;
-	code = cmd->all ? recover_all(cmd, &list) : recover_named(cmd, &list);
+	code = recover_each(cmd, &list);
 	journal_list_deinit(&list);
 	return code;
 }
