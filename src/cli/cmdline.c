@@ -593,7 +593,8 @@ int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, 
 	popt = poptGetContext("vmferry", argc, argv, table, 0);
 	ret = take_options(cmd, popt, err);
 	cmd->options.ssh.connect_timeout_ms =
-		cmd->options.timeouts.connect_ms;         /* else ssh_config's */
+		cmd->options.timeouts.connect_ms; /* else ssh_config's */
+	cmd->options.asked = cmd->options.timeouts;
 	if (!(command->bit & (FOR_STATUS | FOR_RECOVER))) /* there the journal's come first */
 		cmdline_default_timeouts(&cmd->options.timeouts);
 	if (!cmd->batch && isatty(STDIN_FILENO))

@@ -108,8 +108,8 @@ struct options journals_options(const struct cmdline *cmd, const struct record *
 	struct options opt = cmd->options;
 
 	record_options(record, &opt);
+	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms; /* else ssh_config's */
 	cmdline_default_timeouts(&opt.timeouts);
-	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms;
 	opt.ssh.answer_timeout_ms = opt.timeouts.answer_ms;
 	opt.ssh.silence_ms = opt.timeouts.reconnect_ms;
 	return opt;

@@ -79,6 +79,7 @@ struct record {
 	uint64_t downtime_limit; /* ms */
 	uint32_t port_low, port_high;
 	int64_t connect_ms, answer_ms, start_ms, stall_ms, switchover_ms, reconnect_ms;
+	bool no_reconnect; /* a connection that is lost is not waited for */
 
 	/* How far it is. */
 	char *step; /* the row's name */

@@ -86,6 +86,7 @@ static const struct record_field record[] = {
 	{IN_RECORD(stall_ms), NUMBER(INT64_MAX)},
 	{IN_RECORD(switchover_ms), NUMBER(INT64_MAX)},
 	{IN_RECORD(reconnect_ms), NUMBER(INT64_MAX)},
+	{IN_RECORD(no_reconnect), FLAG},
 
 	{IN_RECORD(in_stream), FLAG},
 	{IN_RECORD(was_running), FLAG},

@@ -28,6 +28,17 @@ static const char *const mirror_words[] = {
 	[MIRROR_NONE] = "none",
 };
 
+static void note_timeouts(struct record *r, const struct timeouts *asked)
+{
+	r->connect_ms = asked->connect_ms;
+	r->answer_ms = asked->answer_ms;
+	r->start_ms = asked->start_ms;
+	r->stall_ms = asked->stall_ms;
+	r->switchover_ms = asked->switchover_ms;
+	r->no_reconnect = asked->reconnect_ms < 0;
+	r->reconnect_ms = r->no_reconnect ? 0 : asked->reconnect_ms;
+}
+
 static void note_options(struct record *r, const struct options *opt)
 {
 	r->identity = str_dup(opt->ssh.identity);
@@ -46,12 +57,7 @@ static void note_options(struct record *r, const struct options *opt)
 	r->downtime_limit = opt->downtime_limit_ms;
 	r->port_low = (uint32_t)opt->port_low;
 	r->port_high = (uint32_t)opt->port_high;
-	r->connect_ms = opt->timeouts.connect_ms;
-	r->answer_ms = opt->timeouts.answer_ms;
-	r->start_ms = opt->timeouts.start_ms;
-	r->stall_ms = opt->timeouts.stall_ms;
-	r->switchover_ms = opt->timeouts.switchover_ms;
-	r->reconnect_ms = opt->timeouts.reconnect_ms > 0 ? opt->timeouts.reconnect_ms : 0;
+	note_timeouts(r, &opt->asked);
 }
 
 static void note_sides(struct migration *m)
@@ -381,7 +387,7 @@ void record_options(const struct record *r, struct options *opt)
 	TAKE(opt->timeouts.start_ms, r->start_ms);
 	TAKE(opt->timeouts.stall_ms, r->stall_ms);
 	TAKE(opt->timeouts.switchover_ms, r->switchover_ms);
-	TAKE(opt->timeouts.reconnect_ms, r->reconnect_ms);
+	TAKE(opt->timeouts.reconnect_ms, r->no_reconnect ? -1 : r->reconnect_ms);
 	opt->certificates = r->certificates;
 	opt->encrypt = ENCRYPT_NONE;
 	for (int i = ENCRYPT_PSK; i <= ENCRYPT_NONE; i++)

@@ -39,7 +39,8 @@ void record_undoing(struct migration *m);
 /* Nothing is left to do: the journal goes. */
 void record_end(struct migration *m, enum record_outcome outcome);
 
-/* The options that @record remembers, where @opt has none. Its strings must live as long. */
+/* The options that @record remembers, where @opt has none. Its strings must live as long. Timeouts
+ * that neither has stay 0. */
 void record_options(const struct record *record, struct options *opt);
 
 /* Takes over @journal and @record, which is empty then: @m, a new migration, is as that one was,

@@ -70,6 +70,7 @@ static const struct record sample = {
 	.start_ms = 3,
 	.stall_ms = 4,
 	.reconnect_ms = 6,
+	.no_reconnect = true,
 	.reconnects = true,
 	.halted = true,
 	.retried = 9,
@@ -177,6 +178,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	VALUE(start_ms);
 	VALUE(stall_ms);
 	VALUE(reconnect_ms);
+	VALUE(no_reconnect);
 	VALUE(reconnects);
 	VALUE(halted);
 	VALUE(retried);

@@ -69,12 +69,31 @@ START_TEST(a_directory_that_has_gone_is_told)
 }
 END_TEST
 
+START_TEST(what_was_asked_for_is_told_from_what_is_so_by_default)
+{
+	const char *words[] = {"migrate", "--timeout", "answer=5", "--reconnect",
+			       "0",       "/a",        "hostb:/b", NULL};
+	const struct options *opt = &cmd.options;
+
+	ck_assert_ok(parse(&command_migrate, words), &err);
+	ck_assert_int_eq(opt->asked.answer_ms, 5000);
+	ck_assert_int_eq(opt->asked.reconnect_ms, -1);
+	ck_assert_int_eq(opt->asked.connect_ms, 0);
+	ck_assert_int_eq(opt->timeouts.answer_ms, 5000);
+	ck_assert_int_eq(opt->timeouts.reconnect_ms, -1);
+	ck_assert_int_eq(opt->timeouts.connect_ms, 10000);
+	ck_assert_int_eq(opt->ssh.connect_timeout_ms, 0);
+	cmdline_deinit(&cmd);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		files_of_ssh_are_found_from_everywhere,
 		no_configuration_of_ssh_is_no_file,
 		a_directory_that_has_gone_is_told,
+		what_was_asked_for_is_told_from_what_is_so_by_default,
 	};
 
 	return unit_run("cmdline", tests, COUNT_OF(tests));

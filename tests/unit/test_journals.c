@@ -127,12 +127,39 @@ START_TEST(recover_takes_all_of_a_name)
 }
 END_TEST
 
+/* --- their options --- */
+
+/* What `ssh -G` has for ConnectTimeout counts where neither user has said another. */
+START_TEST(timeouts_are_the_users_then_the_records_then_the_usual)
+{
+	struct record record = record_minimal();
+	struct cmdline cmd = {.batch = true};
+	struct options opt = journals_options(&cmd, &record);
+
+	ck_assert_int_eq(opt.ssh.connect_timeout_ms, 0);
+	ck_assert_int_eq(opt.timeouts.connect_ms, 10000);
+	ck_assert_int_eq(opt.timeouts.reconnect_ms, 60000);
+	record.connect_ms = 3000;
+	record.no_reconnect = true;
+	opt = journals_options(&cmd, &record);
+	ck_assert_int_eq(opt.ssh.connect_timeout_ms, 3000);
+	ck_assert_int_eq(opt.timeouts.connect_ms, 3000);
+	ck_assert_int_eq(opt.timeouts.reconnect_ms, -1);
+	cmd.options.timeouts.connect_ms = 7000;
+	cmd.options.timeouts.reconnect_ms = 5000;
+	opt = journals_options(&cmd, &record);
+	ck_assert_int_eq(opt.ssh.connect_timeout_ms, 7000);
+	ck_assert_int_eq(opt.timeouts.reconnect_ms, 5000);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		those_that_stand_still_come_first,
 		recover_begins_with_those_that_stand_still,
 		recover_takes_all_of_a_name,
+		timeouts_are_the_users_then_the_records_then_the_usual,
 	};
 
 	return unit_run("journals", tests, COUNT_OF(tests));
