@@ -15,7 +15,9 @@ static char directory[] = "/tmp/test-recover-XXXXXX";
 
 static void begin(void)
 {
+	strcpy(strrchr(directory, '-'), "-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(directory));
+	memset(&f, 0, sizeof(f));
 	fake_move_begin(&f);
 	f.opt.journal_directory = directory;
 }
@@ -54,10 +56,362 @@ START_TEST(only_timeouts_that_were_asked_for_are_on_record)
 }
 END_TEST
 
+/* --- what is found --- */
+
+/* As what the fakes are; the states are those of QEMU. */
+struct situation {
+	const char *what;
+	const char *step; /* that was begun when vmferry died */
+	bool undoing;
+	bool switched;          /* `cont` may have been sent */
+	const char *src, *dst;  /* state; NULL: it is silent; "gone" */
+	bool src_anew;          /* it is another QEMU of the guest */
+	bool handed_over;       /* the destination has taken all in */
+	const char *choices[2]; /* parts of them */
+};
+
+#define QUIT_SRC "end the source's QEMU (`quit`)"
+#define CONT_SRC "run it here as it was at the switchover (`cont`)"
+#define QUIT_DST "end the QEMU on destination (`quit`)"
+#define CONT_DST "run it on destination (`cont`)"
+#define STOPPED "postmigrate"
+
+static const struct situation situations[] = {
+	{"`cont` may have been sent, nobody answers there",
+	 "run",
+	 false,
+	 true,
+	 STOPPED,
+	 NULL,
+	 false,
+	 false,
+	 {QUIT_SRC, CONT_SRC}},
+	{"`cont` may have been sent, its QEMU is gone",
+	 "run",
+	 false,
+	 true,
+	 STOPPED,
+	 "gone",
+	 false,
+	 false,
+	 {QUIT_SRC, CONT_SRC}},
+	{"`cont` may have been sent, another waits there",
+	 "run",
+	 false,
+	 true,
+	 STOPPED,
+	 "inmigrate",
+	 false,
+	 false,
+	 {QUIT_SRC, CONT_SRC}},
+	{"the guest runs here since",
+	 "run",
+	 false,
+	 true,
+	 "running",
+	 NULL,
+	 false,
+	 false,
+	 {QUIT_SRC, QUIT_DST}},
+	{"the guest runs here since, and is there, too",
+	 "run",
+	 false,
+	 true,
+	 "running",
+	 "paused",
+	 false,
+	 true,
+	 {QUIT_SRC, QUIT_DST}},
+	{"handed over, nobody answers there",
+	 "switchover",
+	 false,
+	 false,
+	 STOPPED,
+	 NULL,
+	 false,
+	 false,
+	 {QUIT_SRC, CONT_SRC}},
+	{"handed over, somebody else's is there",
+	 "switchover",
+	 false,
+	 false,
+	 STOPPED,
+	 "prelaunch",
+	 false,
+	 false,
+	 {QUIT_SRC, CONT_SRC}},
+	{"both run",
+	 "switchover",
+	 false,
+	 false,
+	 "running",
+	 "running",
+	 false,
+	 true,
+	 {QUIT_SRC, QUIT_DST}},
+	{"the source is gone, nobody answers there",
+	 "switchover",
+	 false,
+	 false,
+	 "gone",
+	 NULL,
+	 false,
+	 false,
+	 {CONT_DST, QUIT_DST}},
+	{"the source is gone, `cont` may have been sent",
+	 "run",
+	 false,
+	 true,
+	 "gone",
+	 NULL,
+	 false,
+	 false,
+	 {CONT_DST, QUIT_DST}},
+	{"the source is gone, what waits there may be old",
+	 "switchover",
+	 true,
+	 false,
+	 "gone",
+	 "paused",
+	 false,
+	 true,
+	 {CONT_DST, QUIT_DST}},
+	{"the source is gone, somebody else's is there",
+	 "switchover",
+	 false,
+	 false,
+	 "gone",
+	 "prelaunch",
+	 false,
+	 false,
+	 {NULL, NULL}},
+	{"the source is silent",
+	 "copy",
+	 false,
+	 false,
+	 NULL,
+	 "inmigrate",
+	 false,
+	 false,
+	 {QUIT_SRC, QUIT_DST}},
+	{"the source is silent, and nobody is there",
+	 "run",
+	 false,
+	 true,
+	 NULL,
+	 "gone",
+	 false,
+	 false,
+	 {NULL, NULL}},
+	{"the source was started anew",
+	 "switchover",
+	 false,
+	 false,
+	 "running",
+	 "paused",
+	 true,
+	 true,
+	 {QUIT_SRC, QUIT_DST}},
+	{"the source was started anew, and nobody is there",
+	 "run",
+	 false,
+	 true,
+	 "running",
+	 "gone",
+	 true,
+	 false,
+	 {NULL, NULL}},
+	{"of another version", "fly", false, false, STOPPED, NULL, false, false, {NULL, NULL}},
+};
+
+static void be(struct fake_qemu *q, const char *state)
+{
+	if (!state)
+		fake_greeting(q->fake, NULL);
+	else if (str_eq(state, "gone"))
+		fake_qemu_die(q);
+	else
+		q->state = state;
+}
+
+/* The fakes are of our own process, which is not gone, and would not be another. */
+static void be_of_process(const char *process)
+{
+	free(f.m->record.src_process);
+	f.m->record.src_process = str_dup(process);
+}
+
+static struct step step_of(const char *name)
+{
+	return (struct step){.name = name, .cancellable = !str_eq(name, "run")};
+}
+
+/* Dies at that step, and the two QEMUs become what is found later. */
+static void abandon(const struct situation *s)
+{
+	struct migration *m = f.m;
+	struct step step = step_of(s->step);
+
+	if (s->src_anew || str_eq(s->src, "gone"))
+		be_of_process("999999999 1");
+	m->was_running = true;
+	m->migrating = !str_eq(s->step, "copy");
+	m->switched = s->switched;
+	ck_assert_ok(record_step(m, &step, RECORD_BEGUN, &f.err), &f.err);
+	if (s->undoing)
+		record_undoing(m);
+	migration_free(m);
+	f.m = NULL;
+	f.src.migration = str_eq(s->src, STOPPED) ? "completed" : "";
+	f.dst.migration = s->handed_over ? "completed" : "";
+	be(&f.src, s->src);
+	be(&f.dst, s->dst);
+	fake_calls_forget();
+}
+
+static void recover(void)
+{
+	struct journal_list list;
+	struct record record;
+	struct journal *journal;
+	pid_t holder;
+
+	ck_assert_ok(journal_list(directory, NULL, &list, &f.err), &f.err);
+	ck_assert_uint_eq(list.count, 1);
+	journal = journal_open(list.list[0].path, &record, &holder, &f.err);
+	ck_assert_msg(journal != NULL, "%s", f.err.text);
+	f.opt.timeouts.connect_ms = f.opt.timeouts.switchover_ms = 200;
+	f.m = migration_new(f.loop, &f.opt, &f.report);
+	record_take(f.m, journal, &record);
+	f.ret = migration_recover(f.m, &f.err);
+	journal_list_deinit(&list);
+}
+
+static void ck_nothing_changed(const char *what)
+{
+	for (size_t i = 0; i < fake_calls_count; i++) {
+		const char *command = fake_calls[i].command;
+
+		ck_assert_msg(str_starts(command, "query-") || str_eq(command, "qom-get") ||
+				      str_eq(command, "qom-list") ||
+				      str_eq(command, "qmp_capabilities"),
+			      "%s: %s was sent", what, command);
+	}
+	ck_assert_int_eq(access(journal_path(f.m->journal), F_OK), 0);
+}
+
+static void ck_choices(const struct situation *s)
+{
+	size_t wanted = s->choices[0] ? 2 : 0;
+
+	ck_assert_msg(f.m->choices.count == wanted, "%s: %zu choices: %s", s->what,
+		      f.m->choices.count, f.err.text);
+	for (size_t i = 0; i < wanted; i++)
+		ck_assert_msg(strstr(f.m->choices.list[i], s->choices[i]) != NULL, "%s: %s",
+			      s->what, f.m->choices.list[i]);
+}
+
+static void play(const struct situation *s)
+{
+	struct err err;
+
+	begin();
+	put_on_record();
+	abandon(s);
+	recover();
+	err = f.err;
+	ck_assert_msg(f.ret < 0 && err.kind == ERR_HUMAN, "%s: %s", s->what, err.text);
+	ck_assert_has(err.text, "nothing was changed");
+	ck_assert_has(err.text, "vmferry recover");
+	ck_assert_uint_eq(f.m->seen.count, 2);
+	ck_nothing_changed(s->what);
+	ck_choices(s);
+	end();
+}
+
+START_TEST(what_can_be_chosen_goes_with_what_was_seen)
+{
+	for (size_t i = 0; i < COUNT_OF(situations); i++)
+		play(&situations[i]);
+}
+END_TEST
+
+/* --- lines for a shell --- */
+
+static const char *line_of(size_t choice)
+{
+	return strrchr(f.m->choices.list[choice], '|');
+}
+
+START_TEST(the_choices_are_lines_for_a_shell)
+{
+	_autofree_ char *source = NULL;
+
+	begin();
+	put_on_record();
+	abandon(&situations[0]);
+	recover();
+	source = str_printf("| socat - UNIX:%s", f.opt.source);
+	ck_assert_str_eq(line_of(0), source);
+	ck_assert_has(
+		f.m->choices.list[0],
+		": (echo '{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}'; sleep 1) |");
+	ck_assert_has(f.m->choices.list[1], "{\"execute\":\"cont\"}'; sleep 1) |");
+	end();
+}
+END_TEST
+
+/* Nothing listens there. */
+START_TEST(the_other_host_is_reached_as_it_was)
+{
+	char host[] = "127.0.0.1";
+
+	begin();
+	put_on_record();
+	f.m->record.dst_host = str_dup(host);
+	abandon(&(struct situation){.step = "run", .switched = true, .src = "gone"});
+	f.opt.dst.host = host;
+	f.opt.ssh = (struct ssh_target){.host = host,
+					.config = "none",
+					.identity = "/root/a key",
+					.user = "me",
+					.port = 1,
+					.connect_timeout_ms = 200,
+					.answer_timeout_ms = 200,
+					.sudo = true};
+	recover();
+	ck_assert_int_eq(f.err.kind, ERR_HUMAN);
+	ck_assert_has(f.m->seen.list[1], "127.0.0.1");
+	ck_assert_has(line_of(0), "| ssh -F none -i '/root/a key' -p 1 -l me 127.0.0.1 "
+				  "sudo socat - UNIX:/");
+	f.opt.dst.host = NULL;
+	end();
+}
+END_TEST
+
+/* Where quotes would be needed on two hosts. */
+START_TEST(a_monitor_of_a_strange_name_is_only_named)
+{
+	begin();
+	put_on_record();
+	abandon(&situations[0]);
+	f.opt.source = "/run/web 1;true.qmp";
+	f.opt.timeouts.connect_ms = 200;
+	recover();
+	ck_assert_uint_eq(f.m->choices.count, 2);
+	ck_assert_has(f.m->choices.list[0], "(`quit`): quit on /run/web 1;true.qmp");
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		only_timeouts_that_were_asked_for_are_on_record,
+		what_can_be_chosen_goes_with_what_was_seen,
+		the_choices_are_lines_for_a_shell,
+		the_other_host_is_reached_as_it_was,
+		a_monitor_of_a_strange_name_is_only_named,
 	};
 
 	return unit_run("recover", tests, COUNT_OF(tests));
