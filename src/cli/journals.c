@@ -42,10 +42,10 @@ bool journals_is_named(const struct journal_entry *entry, const char *vm)
 				    str_eq(r->source, vm) || str_eq(r->source, path)));
 }
 
-int journals_complain(const char *text)
+int journals_complain(enum exit_code code, const char *text)
 {
 	journals_say(stderr, "vmferry: %s", text);
-	return EXIT_FAILED;
+	return code;
 }
 
 int journals_complain_of(const struct journal_entry *entry)
@@ -64,7 +64,7 @@ int journals_read(struct journal_list *list)
 
 	*list = (struct journal_list){0};
 	if (!directory || journal_list(directory, NULL, list, &err) < 0) {
-		journals_complain(err.text);
+		journals_complain(EXIT_HUMAN, err.text);
 		return -1;
 	}
 	return 0;

@@ -20,15 +20,15 @@ const char *journals_destination(const struct record *r);
 bool journals_is_named(const struct journal_entry *entry, const char *vm);
 
 /* All that there are; the caller's to journal_list_deinit. -1, and said, when they cannot be
- * read. */
+ * read: what is abandoned is not known then, and a human has to look. */
 int journals_read(struct journal_list *list);
 
 /* The most urgent first (urgency.h), of these the oldest; those that cannot be read come last. */
 void journals_sort(struct journal_list *list);
 
-/* Says it, and gives the exit code: of what failed; of a journal that cannot be read; of a @vm
- * that is not among those of @list. */
-int journals_complain(const char *text);
+/* Says it, and gives the exit code: @code; of a journal that cannot be read; of a @vm that is not
+ * among those of @list. */
+int journals_complain(enum exit_code code, const char *text);
 int journals_complain_of(const struct journal_entry *entry);
 int journals_unknown(const struct journal_list *list, const char *vm);
 

@@ -39,15 +39,14 @@ static int recover_one(struct cmdline *cmd, const char *path, enum record_outcom
 	journal = journal_open(path, &record, &holder, &err);
 	if (!journal && err.kind == ERR_CLOSED)
 		return EXIT_DONE; /* somebody else has */
-	if (!journal) {
-		journals_complain(err.text);
-		return err.kind == ERR_REFUSED ? EXIT_REFUSED : EXIT_HUMAN;
-	}
+	if (!journal)
+		return journals_complain(err.kind == ERR_REFUSED ? EXIT_REFUSED : EXIT_HUMAN,
+					 err.text);
 	loop = loop_new(&err);
 	if (!loop) {
 		journal_close(journal);
 		record_deinit(&record);
-		return journals_complain(err.text);
+		return journals_complain(EXIT_REFUSED, err.text);
 	}
 	strings = record; /* they move to the migration, which outlives the options */
 	cmd->options = journals_options(cmd, &strings);
@@ -94,13 +93,12 @@ static int run_recover(struct cmdline *cmd)
 	struct journal_list list;
 	int code;
 
-	if (!cmd->vm && !cmd->all) {
-		journals_complain(
+	if (!cmd->vm && !cmd->all)
+		return journals_complain(
+			EXIT_USAGE,
 			"which guest? name it, or give --all; `vmferry status` shows them");
-		return EXIT_USAGE;
-	}
 	if (journals_read(&list) < 0)
-		return EXIT_FAILED;
+		return EXIT_HUMAN;
 	code = recover_each(cmd, &list);
 	journal_list_deinit(&list);
 	return code;

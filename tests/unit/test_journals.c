@@ -1,13 +1,32 @@
 /* What status, cancel and recover make of the journals that are there. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "cli/journals.h"
 #include "journal_rig.h"
 #include "unit.h"
+
+/* In place of the real one, which has the patience of a user. */
+int __wrap_journal_signal_holder(const char *path, int signal_number, int timeout_ms,
+				 struct record *last, struct err *err);
+int __real_journal_signal_holder(const char *path, int signal_number, int timeout_ms,
+				 struct record *last, struct err *err);
+
+static void (*before_signal)(void);
+
+int __wrap_journal_signal_holder(const char *path, int signal_number, int timeout_ms,
+				 struct record *last, struct err *err)
+{
+	ck_assert_int_gt(timeout_ms, 1000);
+	if (before_signal)
+		before_signal();
+	return __real_journal_signal_holder(path, signal_number, 300, last, err);
+}
 
 /* --- the journals --- */
 
@@ -18,7 +37,7 @@ static void set_up(void)
 }
 
 /* An abandoned journal of the @n-th move, which is that of rig_create() but for the rest. */
-static void leave_journal(int n, const char *guest, const char *step, int64_t begun)
+static struct journal *leave_open(int n, const char *guest, const char *step, int64_t begun)
 {
 	_autofree_ char *id = str_printf("%032x", n), *source = str_printf("/run/%d.sock", n);
 	_autofree_ char *name = str_dup(guest), *word = str_dup(step);
@@ -32,7 +51,12 @@ static void leave_journal(int n, const char *guest, const char *step, int64_t be
 	record.begun = begun;
 	journal = journal_create(rig.directory, &record, &rig.err);
 	ck_assert_msg(journal != NULL, "%s", rig.err.text);
-	journal_close(journal);
+	return journal;
+}
+
+static void leave_journal(int n, const char *guest, const char *step, int64_t begun)
+{
+	journal_close(leave_open(n, guest, step, begun));
 }
 
 /* Those whose QEMUs are all gone are settled. */
@@ -41,6 +65,32 @@ static bool is_there(int n)
 	_autofree_ char *path = str_printf("%s/%032x.journal", rig.directory, n);
 
 	return access(path, F_OK) == 0;
+}
+
+/* The same of a vmferry that works on it. */
+static void hold_journal(int n, const char *guest, pid_t *holder)
+{
+	int ready[2];
+	char byte;
+
+	ck_assert_int_eq(pipe(ready), 0);
+	*holder = fork();
+	if (*holder == 0) {
+		signal(SIGTERM, SIG_DFL); /* Check's own would end the test, too */
+		leave_open(n, guest, "copy", n);
+		if (write(ready[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+}
+
+static void end_holder(pid_t holder)
+{
+	kill(holder, SIGKILL);
+	ck_assert_int_eq(waitpid(holder, NULL, 0), holder);
 }
 
 /* --- the commands, and what they say on stderr --- */
@@ -153,6 +203,105 @@ START_TEST(timeouts_are_the_users_then_the_records_then_the_usual)
 }
 END_TEST
 
+/* --- what cannot be done, in exit codes --- */
+
+START_TEST(journals_that_cannot_be_read_are_for_a_human)
+{
+	set_up();
+	leave_journal(1, "web", "copy", 1);
+	ck_assert_int_eq(chmod(rig.directory, 0777), 0);
+	ck_assert_int_eq(run(&command_recover, NULL), EXIT_HUMAN);
+	ck_assert_has(said, "others may write to it");
+	ck_assert_int_eq(run(&command_status, "web"), EXIT_HUMAN);
+	ck_assert_int_eq(run(&command_cancel, "web"), EXIT_HUMAN);
+	ck_assert(is_there(1));
+	rig_remove_all();
+}
+END_TEST
+
+START_TEST(cancel_of_what_nobody_works_on)
+{
+	set_up();
+	leave_journal(1, "web", "copy", 1);
+	ck_assert_int_eq(run(&command_cancel, "web"), EXIT_FAILED);
+	ck_assert_has(said, "nobody works on its move");
+	rig_remove_all();
+}
+END_TEST
+
+static void end_and_remove(void)
+{
+	rig_reap(SIGKILL);
+	ck_assert_int_eq(unlink(rig.path), 0);
+}
+
+START_TEST(cancel_of_what_has_just_ended)
+{
+	set_up();
+	rig_fork_child(rig_child_holds);
+	before_signal = end_and_remove;
+	ck_assert_int_eq(run(&command_cancel, "/run/a.sock"), EXIT_FAILED);
+	ck_assert_has(said, "too late");
+	rig_remove_all();
+}
+END_TEST
+
+START_TEST(cancel_of_what_does_not_end)
+{
+	set_up();
+	rig_fork_child(rig_child_takes_no_notice);
+	ck_assert_int_eq(run(&command_cancel, "/run/a.sock"), EXIT_HUMAN);
+	ck_assert_has(said, "still works on it");
+	rig_reap(SIGKILL);
+	rig_remove_all();
+}
+END_TEST
+
+START_TEST(cancel_that_undoes)
+{
+	set_up();
+	rig_fork_child(rig_child_ends_it);
+	ck_assert_int_eq(run(&command_cancel, "/run/a.sock"), EXIT_DONE);
+	rig_reap(SIGKILL);
+	rig_remove_all();
+}
+END_TEST
+
+/* --- of one name --- */
+
+START_TEST(cancel_takes_the_one_that_is_under_way)
+{
+	pid_t holder;
+
+	set_up();
+	leave_journal(1, "web", "copy", 1);
+	hold_journal(2, "web", &holder);
+	ck_assert_int_eq(run(&command_cancel, "web"), EXIT_HUMAN); /* it has died of that */
+	ck_assert_has(said, "could not undo all");
+	end_holder(holder);
+	rig_remove_all();
+}
+END_TEST
+
+START_TEST(cancel_takes_none_of_several)
+{
+	pid_t first, second;
+
+	set_up();
+	hold_journal(1, "web", &first);
+	hold_journal(2, "web", &second);
+	ck_assert_int_eq(run(&command_cancel, "web"), EXIT_USAGE);
+	ck_assert_has(said, "of: /run/1.sock, /run/2.sock");
+	ck_assert_int_eq(waitpid(first, NULL, WNOHANG), 0);
+	ck_assert_int_eq(waitpid(second, NULL, WNOHANG), 0);
+	ck_assert_int_eq(run(&command_cancel, "/run/2.sock"), EXIT_HUMAN);
+	ck_assert_int_eq(waitpid(first, NULL, WNOHANG), 0);
+	end_holder(first);
+	end_holder(second);
+	rig_remove_all();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -160,6 +309,13 @@ int main(void)
 		recover_begins_with_those_that_stand_still,
 		recover_takes_all_of_a_name,
 		timeouts_are_the_users_then_the_records_then_the_usual,
+		journals_that_cannot_be_read_are_for_a_human,
+		cancel_of_what_nobody_works_on,
+		cancel_of_what_has_just_ended,
+		cancel_of_what_does_not_end,
+		cancel_that_undoes,
+		cancel_takes_the_one_that_is_under_way,
+		cancel_takes_none_of_several,
 	};
 
 	return unit_run("journals", tests, COUNT_OF(tests));
