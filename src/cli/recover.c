@@ -104,17 +104,33 @@ static int run_recover(struct cmdline *cmd)
 	return code;
 }
 
-/* Only the monitor is known before its QEMU was asked; record_open() compares the rest. */
+static const struct journal_entry *find_entry(const struct journal_list *list, const char *source,
+					      const char *process, const char *boot)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->list[i].readable &&
+		    record_is_of(&list->list[i].record, source, process, boot))
+			return &list->list[i];
+	return NULL;
+}
+
+/* By the monitor, or, for it may have more than one, by the process behind it. */
 static const struct journal_entry *entry_of_source(const struct journal_list *list,
 						   const char *source)
 {
 	_autofree_ char *path = realpath(source, NULL);
+	_autofree_ char *process = NULL, *boot = NULL;
+	const struct journal_entry *entry = find_entry(list, path ? path : source, NULL, NULL);
+	struct loop *loop;
 
-	for (size_t i = 0; i < list->count; i++)
-		if (list->list[i].readable &&
-		    record_is_of(&list->list[i].record, path ? path : source, NULL, NULL))
-			return &list->list[i];
-	return NULL;
+	if (entry || !list->count)
+		return entry;
+	loop = loop_new(NULL);
+	if (!loop)
+		return NULL;
+	record_find_process(loop, source, &process, &boot);
+	loop_free(loop);
+	return find_entry(list, NULL, process, boot);
 }
 
 /* Whether that move was to where the user wants this one to go. */

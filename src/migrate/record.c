@@ -183,12 +183,27 @@ static void refresh(struct migration *m)
 
 /* --- one migration a guest --- */
 
+/* A monitor that is busy still takes a connection. */
+#define LOOK_MS 1000
+
 bool record_is_of(const struct record *record, const char *source, const char *process,
 		  const char *boot)
 {
 	if (str_eq(record->source, source))
 		return true;
 	return process && str_eq(record->src_process, process) && str_eq(record->src_boot, boot);
+}
+
+void record_find_process(struct loop *loop, const char *source, char **process, char **boot)
+{
+	struct host *here = host_local(loop, LOOK_MS);
+	struct stream *stream = stream_unix(loop, source, LOOK_MS, NULL);
+	struct file_id id;
+
+	*process = stream ? process_name(stream_unix_peer(stream)) : NULL;
+	*boot = host_file_id(here, "/", &id, LOOK_MS, NULL) == 0 ? str_dup(id.boot_id) : NULL;
+	stream_close(stream);
+	host_close(here);
 }
 
 char *record_holder_words(pid_t holder)
@@ -215,18 +230,25 @@ static int taken(const struct journal_entry *entry, struct err *err)
 		       r->dst_host ? r->dst_host : r->dst_socket, entry->path);
 }
 
-static int look_for_another(struct migration *m, struct err *err)
+int record_refuse_another(struct migration *m, bool *held, struct err *err)
 {
-	const struct record *own = &m->record;
+	_autofree_ char *source = realpath(m->opt->source, NULL);
+	_autofree_ char *process = process_name(m->src_pid);
+	_autofree_ char *boot = process ? boot_id_of(m, m->here) : NULL;
 	struct journal_list list;
 	int ret = 0;
 
+	*held = false;
 	if (journal_list(m->opt->journal_directory, NULL, &list, err) < 0)
 		return -1;
-	for (size_t i = 0; ret == 0 && i < list.count; i++)
-		if (list.list[i].readable && record_is_of(&list.list[i].record, own->source,
-							  own->src_process, own->src_boot))
-			ret = taken(&list.list[i], err);
+	for (size_t i = 0; ret == 0 && i < list.count; i++) {
+		const struct journal_entry *entry = &list.list[i];
+
+		if (!entry->readable || !record_is_of(&entry->record, source, process, boot))
+			continue;
+		*held = entry->holder;
+		ret = taken(entry, err);
+	}
 	journal_list_deinit(&list);
 	return ret;
 }
@@ -238,11 +260,12 @@ static int create(struct migration *m, struct err *err)
 {
 	const char *directory = m->opt->journal_directory;
 	int lock = journal_lock_directory(directory, DIRECTORY_PATIENCE_MS, err);
+	bool held;
 	int ret;
 
 	if (lock < 0)
 		return -1;
-	ret = look_for_another(m, err);
+	ret = record_refuse_another(m, &held, err);
 	if (ret == 0)
 		m->journal = journal_create(directory, &m->record, err);
 	journal_unlock_directory(lock);

@@ -2,13 +2,16 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "cli/journals.h"
 #include "journal_rig.h"
+#include "migrate/record.h"
 #include "unit.h"
 
 /* In place of the real one, which has the patience of a user. */
@@ -97,9 +100,8 @@ static void end_holder(pid_t holder)
 
 static char said[4096];
 
-static int run(const struct command *command, const char *vm)
+static int run_with(const struct command *command, struct cmdline cmd)
 {
-	struct cmdline cmd = {.command = command, .vm = vm, .all = !vm, .batch = true};
 	FILE *to = tmpfile();
 	int saved = dup(STDERR_FILENO), code;
 	size_t len;
@@ -116,6 +118,13 @@ static int run(const struct command *command, const char *vm)
 	said[len] = '\0';
 	fclose(to);
 	return code;
+}
+
+static int run(const struct command *command, const char *vm)
+{
+	struct cmdline cmd = {.command = command, .vm = vm, .all = !vm, .batch = true};
+
+	return run_with(command, cmd);
 }
 
 /* --- their order --- */
@@ -200,6 +209,68 @@ START_TEST(timeouts_are_the_users_then_the_records_then_the_usual)
 	opt = journals_options(&cmd, &record);
 	ck_assert_int_eq(opt.ssh.connect_timeout_ms, 7000);
 	ck_assert_int_eq(opt.timeouts.reconnect_ms, 5000);
+}
+END_TEST
+
+/* --- before a move --- */
+
+/* A Unix socket that this process listens on. */
+static int listen_on(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	return fd;
+}
+
+/* The move of a guest of this process, by another of its monitors. */
+static void leave_own_journal(const char *monitor)
+{
+	struct record record = record_minimal();
+	char guest[] = "web";
+	struct err err;
+	struct loop *loop = loop_new(&err);
+	struct journal *journal;
+
+	record.guest = guest;
+	record_find_process(loop, monitor, &record.src_process, &record.src_boot);
+	loop_free(loop);
+	ck_assert_ptr_nonnull(record.src_process);
+	ck_assert_ptr_nonnull(record.src_boot);
+	journal = journal_create(rig.directory, &record, &rig.err);
+	ck_assert_msg(journal != NULL, "%s", rig.err.text);
+	journal_close(journal);
+	free(record.src_process);
+	free(record.src_boot);
+}
+
+static int recover_before(struct cmdline *cmd)
+{
+	return recover_first(cmd);
+}
+
+START_TEST(a_move_is_recovered_first_through_another_monitor)
+{
+	_autofree_ char *monitor = NULL, *none = NULL;
+	struct cmdline cmd = {.batch = true};
+	const struct command first = {.run = recover_before};
+	int fd;
+
+	set_up();
+	monitor = str_printf("%s/second.sock", rig.directory);
+	none = str_printf("%s/none.sock", rig.directory);
+	fd = listen_on(monitor);
+	leave_own_journal(monitor);
+	cmd.options.source = none;
+	ck_assert_int_eq(run_with(&first, cmd), -1);
+	cmd.options.source = monitor;
+	ck_assert_int_eq(run_with(&first, cmd), EXIT_HUMAN); /* its own monitor is not there */
+	ck_assert_has(said, "an earlier move of web to /run/b.sock was not ended");
+	close(fd);
+	rig_remove_all();
 }
 END_TEST
 
@@ -309,6 +380,7 @@ int main(void)
 		recover_begins_with_those_that_stand_still,
 		recover_takes_all_of_a_name,
 		timeouts_are_the_users_then_the_records_then_the_usual,
+		a_move_is_recovered_first_through_another_monitor,
 		journals_that_cannot_be_read_are_for_a_human,
 		cancel_of_what_nobody_works_on,
 		cancel_of_what_has_just_ended,

@@ -1,7 +1,9 @@
 /* A move that was abandoned, between two fake QEMUs: what is on record of it, and what is done by
  * what both sides are like. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -52,6 +54,95 @@ START_TEST(only_timeouts_that_were_asked_for_are_on_record)
 	ck_assert_int_eq(later.timeouts.connect_ms, 0);
 	ck_assert_int_eq(later.timeouts.switchover_ms, 0);
 	ck_assert_int_eq(later.timeouts.reconnect_ms, -1);
+	end();
+}
+END_TEST
+
+/* --- by another move of the same guest --- */
+
+static void check_again(const char *source)
+{
+	migration_free(f.m);
+	f.opt.source = source;
+	f.err = (struct err){0};
+	fake_move_check(&f);
+	ck_assert_int_eq(f.ret, -1);
+	ck_assert_int_eq(f.err.kind, ERR_REFUSED);
+}
+
+static void ck_not_listed(const struct problems *list, const char *part)
+{
+	for (size_t i = 0; i < list->count; i++)
+		ck_assert_msg(!strstr(list->list[i], part), "%s", list->list[i]);
+}
+
+START_TEST(a_move_that_was_abandoned_is_an_objection)
+{
+	begin();
+	put_on_record();
+	f.src.state = "postmigrate";
+	check_again(f.opt.source);
+	ck_assert_listed(&f.m->problems, "an earlier move of this guest");
+	ck_assert_listed(&f.m->problems, "`vmferry recover`");
+	ck_not_listed(&f.m->problems, "postmigrate");
+	ck_assert_uint_eq(f.m->disks.count, 2);
+	end();
+}
+END_TEST
+
+/* The fakes are monitors of one process. */
+START_TEST(it_is_known_through_another_monitor)
+{
+	begin();
+	put_on_record();
+	check_again(fake_path(f.dst.fake));
+	ck_assert_listed(&f.m->problems, "an earlier move of this guest");
+	ck_not_listed(&f.m->problems, "inmigrate");
+	end();
+}
+END_TEST
+
+static pid_t hold(const char *path)
+{
+	int ready[2];
+	pid_t child;
+	char byte;
+
+	ck_assert_int_eq(pipe(ready), 0);
+	child = fork();
+	if (child == 0) {
+		struct record record;
+		pid_t holder;
+
+		if (journal_open(path, &record, &holder, &f.err) && write(ready[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return child;
+}
+
+/* Its monitor is busy, and is not waited for. */
+START_TEST(a_move_that_is_under_way_is_an_objection)
+{
+	_autofree_ char *path = NULL, *word = NULL;
+	pid_t holder;
+
+	begin();
+	put_on_record();
+	path = str_dup(journal_path(f.m->journal));
+	migration_free(f.m);
+	f.m = NULL;
+	holder = hold(path);
+	fake_greeting(f.src.fake, NULL);
+	check_again(f.opt.source);
+	word = str_printf("process %d", (int)holder);
+	ck_assert_listed(&f.m->problems, word);
+	ck_not_listed(&f.m->problems, "greeting");
+	kill(holder, SIGKILL);
+	ck_assert_int_eq(waitpid(holder, NULL, 0), holder);
 	end();
 }
 END_TEST
@@ -408,6 +499,9 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		only_timeouts_that_were_asked_for_are_on_record,
+		a_move_that_was_abandoned_is_an_objection,
+		it_is_known_through_another_monitor,
+		a_move_that_is_under_way_is_an_objection,
 		what_can_be_chosen_goes_with_what_was_seen,
 		the_choices_are_lines_for_a_shell,
 		the_other_host_is_reached_as_it_was,
