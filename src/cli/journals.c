@@ -103,10 +103,22 @@ int journals_unknown(const struct journal_list *list, const char *vm)
 	return EXIT_USAGE;
 }
 
+/* What the user has said of another host says nothing of this one. */
+static void forget_other_host(struct options *opt, const struct record *r)
+{
+	const char *wanted = opt->dst.host;
+
+	if (!opt->dst.socket || !wanted || str_eq(wanted, r->dst_host))
+		return;
+	opt->ssh.identity = opt->ssh.config = opt->ssh.known_hosts = NULL;
+	opt->ssh.sudo = false;
+}
+
 struct options journals_options(const struct cmdline *cmd, const struct record *record)
 {
 	struct options opt = cmd->options;
 
+	forget_other_host(&opt, record);
 	record_options(record, &opt);
 	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms; /* else ssh_config's */
 	cmdline_default_timeouts(&opt.timeouts);

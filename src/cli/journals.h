@@ -32,7 +32,8 @@ int journals_complain(enum exit_code code, const char *text);
 int journals_complain_of(const struct journal_entry *entry);
 int journals_unknown(const struct journal_list *list, const char *vm);
 
-/* The user's options, and what @record remembers where there are none. */
+/* The user's options, and what @record remembers where there are none. Where the user wants to go
+ * to another host now, his options for SSH are of that host, and only the record's count. */
 struct options journals_options(const struct cmdline *cmd, const struct record *record);
 
 #endif

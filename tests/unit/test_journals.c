@@ -212,6 +212,35 @@ START_TEST(timeouts_are_the_users_then_the_records_then_the_usual)
 }
 END_TEST
 
+START_TEST(the_other_host_is_reached_as_it_was)
+{
+	char host[] = "old", file[] = "/of/old";
+	char *socket = file;
+	struct record record = record_minimal();
+	struct cmdline cmd = {.options.ssh = {.identity = "/of/new",
+					      .config = "/of/new",
+					      .known_hosts = "/of/new",
+					      .sudo = true}};
+	struct options opt;
+
+	record.dst_host = host;
+	record.identity = file;
+	opt = journals_options(&cmd, &record); /* by `recover`, with these options for it */
+	ck_assert_str_eq(opt.ssh.identity, "/of/new");
+	ck_assert_str_eq(opt.ssh.config, "/of/new");
+	cmd.options.dst = (struct destination){.host = host, .socket = socket};
+	opt = journals_options(&cmd, &record);
+	ck_assert_str_eq(opt.ssh.identity, "/of/new");
+	cmd.options.dst.host = file;
+	opt = journals_options(&cmd, &record);
+	ck_assert_str_eq(opt.ssh.host, "old");
+	ck_assert_str_eq(opt.ssh.identity, "/of/old");
+	ck_assert_ptr_null(opt.ssh.config);
+	ck_assert_ptr_null(opt.ssh.known_hosts);
+	ck_assert(!opt.ssh.sudo);
+}
+END_TEST
+
 /* --- before a move --- */
 
 /* A Unix socket that this process listens on. */
@@ -380,6 +409,7 @@ int main(void)
 		recover_begins_with_those_that_stand_still,
 		recover_takes_all_of_a_name,
 		timeouts_are_the_users_then_the_records_then_the_usual,
+		the_other_host_is_reached_as_it_was,
 		a_move_is_recovered_first_through_another_monitor,
 		journals_that_cannot_be_read_are_for_a_human,
 		cancel_of_what_nobody_works_on,
