@@ -68,12 +68,13 @@ struct record {
 
 	/* What the user asked for, as its options; NULL, 0 and false: not given. */
 	char *identity, *config, *known_hosts;
-	char *start;
-	char *mirror;       /* "auto", "blockdev", "drive", "none" */
-	char *encrypt;      /* "psk", "x509", "ssh", "none"; NULL: none */
+	char *start;   /* its command, in records of earlier versions only: it may hold a secret */
+	char *mirror;  /* "auto", "blockdev", "drive", "none" */
+	char *encrypt; /* "psk", "x509", "ssh", "none"; NULL: none */
 	char *certificates; /* "x509": their directory */
 	char *data_address;
 	bool sudo;
+	bool starts; /* --start */
 	bool clone, fast, incremental, keep_source;
 	uint64_t bandwidth;      /* bytes/s */
 	uint64_t downtime_limit; /* ms */

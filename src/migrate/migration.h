@@ -176,7 +176,7 @@ struct migration {
 /* Whether the destination's QEMU is started by us, in whatever way, and not there before. */
 static inline bool starts_destination(const struct migration *m)
 {
-	return m->opt->start || m->opt->clone;
+	return m->opt->start || m->record.starts || m->opt->clone;
 }
 
 struct journal;

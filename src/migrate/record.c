@@ -45,7 +45,7 @@ static void note_options(struct record *r, const struct options *opt)
 	r->config = str_dup(opt->ssh.config);
 	r->known_hosts = str_dup(opt->ssh.known_hosts);
 	r->sudo = opt->ssh.sudo;
-	r->start = str_dup(opt->start);
+	r->starts = opt->start;
 	r->mirror = str_dup(mirror_words[opt->mirror]);
 	r->certificates = str_dup(opt->certificates);
 	r->data_address = str_dup(opt->data_address);
@@ -395,7 +395,7 @@ void record_options(const struct record *r, struct options *opt)
 	TAKE(opt->ssh.config, r->config);
 	TAKE(opt->ssh.known_hosts, r->known_hosts);
 	opt->ssh.sudo |= r->sudo;
-	opt->start = r->start;
+	opt->start = NULL; /* nothing is started again */
 	opt->clone = r->clone;
 	opt->data_address = r->data_address;
 	opt->fast = r->fast;
@@ -444,6 +444,14 @@ static void take_disk(struct migration *m, const struct record_disk *from, size_
 	disk->has_job = row >= step_row("mirror");
 }
 
+/* As earlier versions have it. */
+static void forget_start(struct record *r)
+{
+	r->starts = r->starts || r->start;
+	free(r->start);
+	r->start = NULL;
+}
+
 void record_take(struct migration *m, struct journal *journal, struct record *record)
 {
 	const struct record *r = &m->record;
@@ -453,13 +461,14 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 	m->journal = journal;
 	m->record = *record;
 	*record = (struct record){0};
+	forget_start(&m->record);
 	snprintf(m->id, sizeof(m->id), "%s", r->id);
 	snprintf(m->guest.name, sizeof(m->guest.name), "%s", r->guest ? r->guest : "");
 	snprintf(m->guest.uuid, sizeof(m->guest.uuid), "%s", r->uuid ? r->uuid : "");
 	m->in_stream = r->in_stream;
 	m->was_running = r->was_running;
 	m->started_dst =
-		(r->start && row >= step_row("start")) || (r->clone && row >= step_row("clone"));
+		(r->starts && row >= step_row("start")) || (r->clone && row >= step_row("clone"));
 	m->incoming = r->incoming || row >= step_row("listen");
 	m->migrating = r->migrating;
 	m->retried = (int)r->retried;

@@ -56,6 +56,7 @@ static const struct record sample = {
 	.encrypt = S("x509"),
 	.certificates = S("/etc/pki/qemu"),
 	.data_address = S("fe80::1%eth0"),
+	.starts = true,
 	.clone = true,
 	.fast = true,
 	.sudo = true,
@@ -164,6 +165,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	TEXT(start);
 	TEXT(mirror);
 	TEXT(data_address);
+	VALUE(starts);
 	VALUE(clone);
 	VALUE(fast);
 	VALUE(sudo);

@@ -58,6 +58,23 @@ START_TEST(only_timeouts_that_were_asked_for_are_on_record)
 }
 END_TEST
 
+START_TEST(the_command_that_starts_is_not_on_record)
+{
+	_autofree_ char *line = NULL;
+
+	begin();
+	f.opt.start = "start-vm --password secret";
+	fake_qemu_die(&f.dst);
+	fake_move_check(&f);
+	ck_assert_ok(record_open(f.m, &f.err), &f.err);
+	ck_assert(f.m->record.starts);
+	line = record_write(&f.m->record, &f.err);
+	ck_assert_ptr_nonnull(line);
+	ck_assert_ptr_null(strstr(line, "secret"));
+	end();
+}
+END_TEST
+
 /* --- by another move of the same guest --- */
 
 static void check_again(const char *source)
@@ -427,6 +444,30 @@ START_TEST(what_can_be_chosen_goes_with_what_was_seen)
 }
 END_TEST
 
+/* --- what was started --- */
+
+static void play_started(const char *command)
+{
+	begin();
+	put_on_record();
+	f.m->record.start = str_dup(command);
+	f.m->record.starts = !command;
+	abandon(&(struct situation){.step = "settings", .src = "running", .dst = "inmigrate"});
+	recover();
+	ck_assert_ok(f.ret, &f.err);
+	ck_assert(f.dst.gone);
+	ck_assert_str_eq(f.src.state, "running");
+	end();
+}
+
+/* Also by a version that has its command on record. */
+START_TEST(what_was_started_is_ended)
+{
+	play_started(NULL);
+	play_started("start-vm");
+}
+END_TEST
+
 /* --- lines for a shell --- */
 
 static const char *line_of(size_t choice)
@@ -499,10 +540,12 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		only_timeouts_that_were_asked_for_are_on_record,
+		the_command_that_starts_is_not_on_record,
 		a_move_that_was_abandoned_is_an_objection,
 		it_is_known_through_another_monitor,
 		a_move_that_is_under_way_is_an_objection,
 		what_can_be_chosen_goes_with_what_was_seen,
+		what_was_started_is_ended,
 		the_choices_are_lines_for_a_shell,
 		the_other_host_is_reached_as_it_was,
 		a_monitor_of_a_strange_name_is_only_named,
