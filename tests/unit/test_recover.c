@@ -483,6 +483,8 @@ START_TEST(the_choices_are_lines_for_a_shell)
 	put_on_record();
 	abandon(&situations[0]);
 	recover();
+	ck_assert_has(f.m->seen.list[0], "source: its guest is \"postmigrate\"");
+	ck_assert_has(f.m->seen.list[1], "destination: ");
 	source = str_printf("| socat - UNIX:%s", f.opt.source);
 	ck_assert_str_eq(line_of(0), source);
 	ck_assert_has(
