@@ -183,7 +183,7 @@ static void refresh(struct migration *m)
 
 /* --- one migration a guest --- */
 
-/* A monitor that is busy still takes a connection. */
+/* A monitor that is busy takes one connection more, and is silent on it. */
 #define LOOK_MS 1000
 
 bool record_is_of(const struct record *record, const char *source, const char *process,
