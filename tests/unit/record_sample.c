@@ -74,6 +74,7 @@ static const struct record sample = {
 	.no_reconnect = true,
 	.reconnects = true,
 	.halted = true,
+	.untidy = true,
 	.retried = 9,
 	.switchover_ms = INT64_MAX,
 	.step = S("switchover"),
@@ -183,6 +184,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	VALUE(no_reconnect);
 	VALUE(reconnects);
 	VALUE(halted);
+	VALUE(untidy);
 	VALUE(retried);
 	VALUE(switchover_ms);
 	return NULL;
