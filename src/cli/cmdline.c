@@ -27,6 +27,14 @@ static int bad(struct err *err, const char *option, const char *arg, const char 
 	return err_set(err, ERR_USAGE, "%s %s: %s", option, arg, wanted);
 }
 
+/* popt's strings end with its context: keep them here. */
+static const char *keep(struct cmdline *cmd, char *word)
+{
+	cmd->words.list = mem_grow(cmd->words.list, cmd->words.count + 1, sizeof(char *));
+	cmd->words.list[cmd->words.count++] = word;
+	return word;
+}
+
 static void append(const char ***list, const char *word)
 {
 	size_t n = 0;
@@ -246,25 +254,38 @@ static int take_retries(struct cmdline *cmd, const char *arg, struct err *err)
 	return 0;
 }
 
-static int take_identity(struct cmdline *cmd, const char *arg, struct err *err)
+/* What is put on record is used by `recover`, which cron starts in another directory. */
+static int take_path(struct cmdline *cmd, const char *option, const char *arg, const char **path,
+		     struct err *err)
 {
-	(void)err;
-	cmd->options.ssh.identity = arg;
+	_autofree_ char *cwd = *arg && *arg != '/' ? getcwd(NULL, 0) : NULL;
+
+	*path = arg;
+	if (!*arg || *arg == '/')
+		return 0;
+	if (!cwd)
+		return bad(err, option, arg, "the working directory, where it is to be, has gone");
+	*path = keep(cmd, str_printf("%s/%s", str_eq(cwd, "/") ? "" : cwd, arg));
 	return 0;
 }
 
+static int take_identity(struct cmdline *cmd, const char *arg, struct err *err)
+{
+	return take_path(cmd, "--identity", arg, &cmd->options.ssh.identity, err);
+}
+
+/* "none" is ssh(1)'s word for no file at all. */
 static int take_config(struct cmdline *cmd, const char *arg, struct err *err)
 {
-	(void)err;
+	if (!str_eq(arg, "none"))
+		return take_path(cmd, "--ssh-config", arg, &cmd->options.ssh.config, err);
 	cmd->options.ssh.config = arg;
 	return 0;
 }
 
 static int take_known_hosts(struct cmdline *cmd, const char *arg, struct err *err)
 {
-	(void)err;
-	cmd->options.ssh.known_hosts = arg;
-	return 0;
+	return take_path(cmd, "--known-hosts", arg, &cmd->options.ssh.known_hosts, err);
 }
 
 static int take_sudo(struct cmdline *cmd, const char *arg, struct err *err)
@@ -402,14 +423,6 @@ static void to_popt(struct poptOption *table, int commands)
 			.argDescrip = rows[i].arg,
 		};
 	}
-}
-
-/* popt's strings end with its context: keep them here. */
-static const char *keep(struct cmdline *cmd, char *word)
-{
-	cmd->words.list = mem_grow(cmd->words.list, cmd->words.count + 1, sizeof(char *));
-	cmd->words.list[cmd->words.count++] = word;
-	return word;
 }
 
 static int take_options(struct cmdline *cmd, poptContext popt, struct err *err)
@@ -580,7 +593,8 @@ int cmdline_parse(struct cmdline *cmd, const struct command *command, int argc, 
 	popt = poptGetContext("vmferry", argc, argv, table, 0);
 	ret = take_options(cmd, popt, err);
 	cmd->options.ssh.connect_timeout_ms =
-		cmd->options.timeouts.connect_ms;         /* else ssh_config's */
+		cmd->options.timeouts.connect_ms; /* else ssh_config's */
+	cmd->options.asked = cmd->options.timeouts;
 	if (!(command->bit & (FOR_STATUS | FOR_RECOVER))) /* there the journal's come first */
 		cmdline_default_timeouts(&cmd->options.timeouts);
 	if (!cmd->batch && isatty(STDIN_FILENO))

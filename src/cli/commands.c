@@ -43,8 +43,9 @@ static int run(struct cmdline *cmd)
 	return code;
 }
 
-/* Running again is recovering: what an earlier vmferry has left is settled first. */
-static int run_migrate(struct cmdline *cmd)
+/* Running again is recovering: what an earlier vmferry has left is settled first. `check` only
+ * objects to it. */
+static int run_with_journals(struct cmdline *cmd)
 {
 	struct err err;
 	_autofree_ char *directory = journal_directory(&err);
@@ -55,14 +56,14 @@ static int run_migrate(struct cmdline *cmd)
 		return EXIT_REFUSED;
 	}
 	cmd->options.journal_directory = directory;
-	code = recover_first(cmd);
+	code = cmd->only_check ? -1 : recover_first(cmd);
 	return code < 0 ? run(cmd) : code;
 }
 
 static int run_check(struct cmdline *cmd)
 {
 	cmd->only_check = true;
-	return run(cmd);
+	return run_with_journals(cmd);
 }
 
 const struct command command_migrate = {
@@ -70,7 +71,7 @@ const struct command command_migrate = {
 	.summary = "move a running guest with its disks",
 	.bit = FOR_MIGRATE,
 	.operands = "SOURCE DESTINATION",
-	.run = run_migrate,
+	.run = run_with_journals,
 };
 
 const struct command command_check = {

@@ -2,9 +2,11 @@
 
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "migrate/record.h"
+#include "migrate/urgency.h"
 
 /* A guest's name, a path, a host may be any bytes: none of it reaches a terminal as it is. */
 void journals_say(FILE *to, const char *fmt, ...)
@@ -40,10 +42,10 @@ bool journals_is_named(const struct journal_entry *entry, const char *vm)
 				    str_eq(r->source, vm) || str_eq(r->source, path)));
 }
 
-int journals_complain(const char *text)
+int journals_complain(enum exit_code code, const char *text)
 {
 	journals_say(stderr, "vmferry: %s", text);
-	return EXIT_FAILED;
+	return code;
 }
 
 int journals_complain_of(const struct journal_entry *entry)
@@ -62,10 +64,30 @@ int journals_read(struct journal_list *list)
 
 	*list = (struct journal_list){0};
 	if (!directory || journal_list(directory, NULL, list, &err) < 0) {
-		journals_complain(err.text);
+		journals_complain(EXIT_HUMAN, err.text);
 		return -1;
 	}
 	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const struct journal_entry *x = a, *y = b;
+	enum urgency first = urgency_of(&x->record), second = urgency_of(&y->record);
+
+	if (x->readable != y->readable)
+		return x->readable ? -1 : 1;
+	if (first != second)
+		return first < second ? -1 : 1;
+	if (x->record.begun != y->record.begun)
+		return x->record.begun < y->record.begun ? -1 : 1;
+	return strcmp(x->path, y->path);
+}
+
+void journals_sort(struct journal_list *list)
+{
+	if (list->count)
+		qsort(list->list, list->count, sizeof(*list->list), compare);
 }
 
 int journals_unknown(const struct journal_list *list, const char *vm)
@@ -81,13 +103,25 @@ int journals_unknown(const struct journal_list *list, const char *vm)
 	return EXIT_USAGE;
 }
 
+/* What the user has said of another host says nothing of this one. */
+static void forget_other_host(struct options *opt, const struct record *r)
+{
+	const char *wanted = opt->dst.host;
+
+	if (!opt->dst.socket || !wanted || str_eq(wanted, r->dst_host))
+		return;
+	opt->ssh.identity = opt->ssh.config = opt->ssh.known_hosts = NULL;
+	opt->ssh.sudo = false;
+}
+
 struct options journals_options(const struct cmdline *cmd, const struct record *record)
 {
 	struct options opt = cmd->options;
 
+	forget_other_host(&opt, record);
 	record_options(record, &opt);
+	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms; /* else ssh_config's */
 	cmdline_default_timeouts(&opt.timeouts);
-	opt.ssh.connect_timeout_ms = opt.timeouts.connect_ms;
 	opt.ssh.answer_timeout_ms = opt.timeouts.answer_ms;
 	opt.ssh.silence_ms = opt.timeouts.reconnect_ms;
 	return opt;

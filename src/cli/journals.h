@@ -20,16 +20,20 @@ const char *journals_destination(const struct record *r);
 bool journals_is_named(const struct journal_entry *entry, const char *vm);
 
 /* All that there are; the caller's to journal_list_deinit. -1, and said, when they cannot be
- * read. */
+ * read: what is abandoned is not known then, and a human has to look. */
 int journals_read(struct journal_list *list);
 
-/* Says it, and gives the exit code: of what failed; of a journal that cannot be read; of a @vm
- * that is not among those of @list. */
-int journals_complain(const char *text);
+/* The most urgent first (urgency.h), of these the oldest; those that cannot be read come last. */
+void journals_sort(struct journal_list *list);
+
+/* Says it, and gives the exit code: @code; of a journal that cannot be read; of a @vm that is not
+ * among those of @list. */
+int journals_complain(enum exit_code code, const char *text);
 int journals_complain_of(const struct journal_entry *entry);
 int journals_unknown(const struct journal_list *list, const char *vm);
 
-/* The user's options, and what @record remembers where there are none. */
+/* The user's options, and what @record remembers where there are none. Where the user wants to go
+ * to another host now, his options for SSH are of that host, and only the record's count. */
 struct options journals_options(const struct cmdline *cmd, const struct record *record);
 
 #endif

@@ -39,15 +39,14 @@ static int recover_one(struct cmdline *cmd, const char *path, enum record_outcom
 	journal = journal_open(path, &record, &holder, &err);
 	if (!journal && err.kind == ERR_CLOSED)
 		return EXIT_DONE; /* somebody else has */
-	if (!journal) {
-		journals_complain(err.text);
-		return err.kind == ERR_REFUSED ? EXIT_REFUSED : EXIT_HUMAN;
-	}
+	if (!journal)
+		return journals_complain(err.kind == ERR_REFUSED ? EXIT_REFUSED : EXIT_HUMAN,
+					 err.text);
 	loop = loop_new(&err);
 	if (!loop) {
 		journal_close(journal);
 		record_deinit(&record);
-		return journals_complain(err.text);
+		return journals_complain(EXIT_REFUSED, err.text);
 	}
 	strings = record; /* they move to the migration, which outlives the options */
 	cmd->options = journals_options(cmd, &strings);
@@ -68,26 +67,25 @@ static int recover_entry(struct cmdline *cmd, const struct journal_entry *entry)
 	return recover_one(cmd, entry->path, &outcome);
 }
 
-/* One that needs a human does not keep the others. */
-static int recover_all(struct cmdline *cmd, const struct journal_list *list)
+/* All that are meant, those first whose guest may stand still. One that needs a human does not
+ * keep the others. */
+static int recover_each(struct cmdline *cmd, struct journal_list *list)
 {
 	int worst = EXIT_DONE;
+	bool any = cmd->all;
 
+	journals_sort(list);
 	for (size_t i = 0; i < list->count; i++) {
-		int code = recover_entry(cmd, &list->list[i]);
+		int code;
 
+		if (!cmd->all && !journals_is_named(&list->list[i], cmd->vm))
+			continue;
+		any = true;
+		code = recover_entry(cmd, &list->list[i]);
 		if (code > worst)
 			worst = code;
 	}
-	return worst;
-}
-
-static int recover_named(struct cmdline *cmd, const struct journal_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (journals_is_named(&list->list[i], cmd->vm))
-			return recover_entry(cmd, &list->list[i]);
-	return journals_unknown(list, cmd->vm);
+	return any ? worst : journals_unknown(list, cmd->vm);
 }
 
 static int run_recover(struct cmdline *cmd)
@@ -95,29 +93,44 @@ static int run_recover(struct cmdline *cmd)
 	struct journal_list list;
 	int code;
 
-	if (!cmd->vm && !cmd->all) {
-		journals_complain(
+	if (!cmd->vm && !cmd->all)
+		return journals_complain(
+			EXIT_USAGE,
 			"which guest? name it, or give --all; `vmferry status` shows them");
-		return EXIT_USAGE;
-	}
 	if (journals_read(&list) < 0)
-		return EXIT_FAILED;
-	code = cmd->all ? recover_all(cmd, &list) : recover_named(cmd, &list);
+		return EXIT_HUMAN;
+	code = recover_each(cmd, &list);
 	journal_list_deinit(&list);
 	return code;
 }
 
-/* Only the monitor is known before its QEMU was asked; record_open() compares the rest. */
+static const struct journal_entry *find_entry(const struct journal_list *list, const char *source,
+					      const char *process, const char *boot)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->list[i].readable &&
+		    record_is_of(&list->list[i].record, source, process, boot))
+			return &list->list[i];
+	return NULL;
+}
+
+/* By the monitor, or, for it may have more than one, by the process behind it. */
 static const struct journal_entry *entry_of_source(const struct journal_list *list,
 						   const char *source)
 {
 	_autofree_ char *path = realpath(source, NULL);
+	_autofree_ char *process = NULL, *boot = NULL;
+	const struct journal_entry *entry = find_entry(list, path ? path : source, NULL, NULL);
+	struct loop *loop;
 
-	for (size_t i = 0; i < list->count; i++)
-		if (list->list[i].readable &&
-		    record_is_of(&list->list[i].record, path ? path : source, NULL, NULL))
-			return &list->list[i];
-	return NULL;
+	if (entry || !list->count)
+		return entry;
+	loop = loop_new(NULL);
+	if (!loop)
+		return NULL;
+	record_find_process(loop, source, &process, &boot);
+	loop_free(loop);
+	return find_entry(list, NULL, process, boot);
 }
 
 /* Whether that move was to where the user wants this one to go. */

@@ -221,6 +221,8 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 		text_line(out, "left_behind", m->left_behind.list[i]);
 	for (size_t i = 0; i < m->seen.count; i++)
 		text_line(out, "seen", m->seen.list[i]);
+	for (size_t i = 0; i < m->choices.count; i++)
+		text_line(out, "choice", m->choices.list[i]);
 	begin(&b, "result");
 	add_string(&b, "result", names[code]);
 	add_number(&b, "exit_code", code);

@@ -285,6 +285,7 @@ static void on_end(struct show *show, const struct migration *m, const struct er
 	say_all(t, "", &m->problems);
 	say_all(t, "left behind: ", &m->left_behind);
 	say_all(t, "seen: ", &m->seen);
+	say_all(t, "", &m->choices);
 	if (err)
 		say_text(t, words_failed(m, err, code));
 	else if (t->verbosity != QUIET)

@@ -134,10 +134,10 @@ static int run_status(struct cmdline *cmd)
 	int code;
 
 	if (!loop)
-		return journals_complain(err.text);
+		return journals_complain(EXIT_REFUSED, err.text);
 	if (journals_read(&list) < 0) {
 		loop_free(loop);
-		return EXIT_FAILED;
+		return EXIT_HUMAN;
 	}
 	code = status_of_all(cmd, loop, &list);
 	journal_list_deinit(&list);

@@ -68,17 +68,19 @@ struct record {
 
 	/* What the user asked for, as its options; NULL, 0 and false: not given. */
 	char *identity, *config, *known_hosts;
-	char *start;
-	char *mirror;       /* "auto", "blockdev", "drive", "none" */
-	char *encrypt;      /* "psk", "x509", "ssh", "none"; NULL: none */
+	char *start;   /* its command, in records of earlier versions only: it may hold a secret */
+	char *mirror;  /* "auto", "blockdev", "drive", "none" */
+	char *encrypt; /* "psk", "x509", "ssh", "none"; NULL: none */
 	char *certificates; /* "x509": their directory */
 	char *data_address;
 	bool sudo;
+	bool starts; /* --start */
 	bool clone, fast, incremental, keep_source;
 	uint64_t bandwidth;      /* bytes/s */
 	uint64_t downtime_limit; /* ms */
 	uint32_t port_low, port_high;
 	int64_t connect_ms, answer_ms, start_ms, stall_ms, switchover_ms, reconnect_ms;
+	bool no_reconnect; /* a connection that is lost is not waited for */
 
 	/* How far it is. */
 	char *step; /* the row's name */

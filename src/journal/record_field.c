@@ -68,6 +68,7 @@ static const struct record_field record[] = {
 	{IN_RECORD(known_hosts), BYTES},
 	{IN_RECORD(sudo), FLAG},
 	{IN_RECORD(start), BYTES},
+	{IN_RECORD(starts), FLAG},
 	{IN_RECORD(mirror), TEXT, .words = mirrors, .required = true},
 	{IN_RECORD(encrypt), TEXT, .words = encryptions},
 	{IN_RECORD(certificates), PATH},
@@ -86,6 +87,7 @@ static const struct record_field record[] = {
 	{IN_RECORD(stall_ms), NUMBER(INT64_MAX)},
 	{IN_RECORD(switchover_ms), NUMBER(INT64_MAX)},
 	{IN_RECORD(reconnect_ms), NUMBER(INT64_MAX)},
+	{IN_RECORD(no_reconnect), FLAG},
 
 	{IN_RECORD(in_stream), FLAG},
 	{IN_RECORD(was_running), FLAG},

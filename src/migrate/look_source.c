@@ -5,6 +5,26 @@
 #include "base/str.h"
 #include "migrate/handover.h"
 #include "migrate/look.h"
+#include "migrate/record.h"
+
+/* What an earlier move of the guest is: what it has left in the source's QEMU is no objection of
+ * its own then. */
+enum earlier {
+	EARLIER_NONE,
+	EARLIER_ABANDONED,
+	EARLIER_UNDER_WAY,
+};
+
+static enum earlier look_for_earlier(struct migration *m)
+{
+	struct err err;
+	bool held;
+
+	if (!m->opt->journal_directory || record_refuse_another(m, &held, &err) == 0)
+		return EARLIER_NONE;
+	problems_add(&m->problems, "%s", err.text);
+	return held ? EARLIER_UNDER_WAY : EARLIER_ABANDONED;
+}
 
 static void look_at_state(struct migration *m)
 {
@@ -153,8 +173,11 @@ static void choose_disks(struct migration *m)
 
 int look_at_source(struct migration *m, struct err *err)
 {
+	enum earlier earlier = look_for_earlier(m);
 	struct err local;
 
+	if (earlier == EARLIER_UNDER_WAY) /* its monitor is busy */
+		return 0;
 	if (side_open_src(m, &local) < 0) {
 		problems_add(&m->problems, "%s", local.text);
 		if (local.kind == ERR_INTERRUPTED)
@@ -167,10 +190,14 @@ int look_at_source(struct migration *m, struct err *err)
 		problems_add(&m->problems, "%s", local.text);
 		return 0;
 	}
-	look_at_state(m);
-	look_at_jobs(m);
-	look_at_migration(m);
-	look_at_migration_settings(m, &m->src);
+	if (earlier == EARLIER_NONE)
+		earlier = look_for_earlier(m);
+	if (earlier == EARLIER_NONE) {
+		look_at_state(m);
+		look_at_jobs(m);
+		look_at_migration(m);
+		look_at_migration_settings(m, &m->src);
+	}
 	find_cwd(m);
 	if (m->cookie)
 		choose_by_cookie(m);

@@ -57,6 +57,7 @@ void migration_free(struct migration *m)
 	problems_deinit(&m->left_out);
 	problems_deinit(&m->left_behind);
 	problems_deinit(&m->seen);
+	problems_deinit(&m->choices);
 	free(m->src_cwd);
 	free(m->dst_cwd);
 	free(m->method_why);

@@ -141,6 +141,7 @@ struct migration {
 	struct problems left_out;    /* drives that do not move, and why */
 	struct problems left_behind; /* what an undo could not undo */
 	struct problems seen;        /* with that: how each side was found at the end */
+	struct problems choices;     /* with that: what can be chosen from, see choice.h */
 
 	bool begun[STEPS_MAX];    /* by row of the table of steps */
 	enum err_kind undone_for; /* what is being undone, if anything */
@@ -176,7 +177,7 @@ struct migration {
 /* Whether the destination's QEMU is started by us, in whatever way, and not there before. */
 static inline bool starts_destination(const struct migration *m)
 {
-	return m->opt->start || m->opt->clone;
+	return m->opt->start || m->record.starts || m->opt->clone;
 }
 
 struct journal;

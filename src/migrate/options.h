@@ -56,6 +56,7 @@ struct options {
 	bool keep_source;
 	int retries; /* how often a QEMU that dies while RAM is sent is started again over there */
 	struct timeouts timeouts;
+	struct timeouts asked; /* of those, what the user gave; 0: not given, and by default */
 	const char *journal_directory; /* see journal.h; NULL: nothing is put on record */
 	const char *halt_before;       /* for tests: SIGSTOP ourselves before this step, or NULL */
 	struct ssh_target ssh;

@@ -28,13 +28,24 @@ static const char *const mirror_words[] = {
 	[MIRROR_NONE] = "none",
 };
 
+static void note_timeouts(struct record *r, const struct timeouts *asked)
+{
+	r->connect_ms = asked->connect_ms;
+	r->answer_ms = asked->answer_ms;
+	r->start_ms = asked->start_ms;
+	r->stall_ms = asked->stall_ms;
+	r->switchover_ms = asked->switchover_ms;
+	r->no_reconnect = asked->reconnect_ms < 0;
+	r->reconnect_ms = r->no_reconnect ? 0 : asked->reconnect_ms;
+}
+
 static void note_options(struct record *r, const struct options *opt)
 {
 	r->identity = str_dup(opt->ssh.identity);
 	r->config = str_dup(opt->ssh.config);
 	r->known_hosts = str_dup(opt->ssh.known_hosts);
 	r->sudo = opt->ssh.sudo;
-	r->start = str_dup(opt->start);
+	r->starts = opt->start;
 	r->mirror = str_dup(mirror_words[opt->mirror]);
 	r->certificates = str_dup(opt->certificates);
 	r->data_address = str_dup(opt->data_address);
@@ -46,12 +57,7 @@ static void note_options(struct record *r, const struct options *opt)
 	r->downtime_limit = opt->downtime_limit_ms;
 	r->port_low = (uint32_t)opt->port_low;
 	r->port_high = (uint32_t)opt->port_high;
-	r->connect_ms = opt->timeouts.connect_ms;
-	r->answer_ms = opt->timeouts.answer_ms;
-	r->start_ms = opt->timeouts.start_ms;
-	r->stall_ms = opt->timeouts.stall_ms;
-	r->switchover_ms = opt->timeouts.switchover_ms;
-	r->reconnect_ms = opt->timeouts.reconnect_ms > 0 ? opt->timeouts.reconnect_ms : 0;
+	note_timeouts(r, &opt->asked);
 }
 
 static void note_sides(struct migration *m)
@@ -178,12 +184,27 @@ static void refresh(struct migration *m)
 
 /* --- one migration a guest --- */
 
+/* A monitor that is busy takes one connection more, and is silent on it. */
+#define LOOK_MS 1000
+
 bool record_is_of(const struct record *record, const char *source, const char *process,
 		  const char *boot)
 {
 	if (str_eq(record->source, source))
 		return true;
 	return process && str_eq(record->src_process, process) && str_eq(record->src_boot, boot);
+}
+
+void record_find_process(struct loop *loop, const char *source, char **process, char **boot)
+{
+	struct host *here = host_local(loop, LOOK_MS);
+	struct stream *stream = stream_unix(loop, source, LOOK_MS, NULL);
+	struct file_id id;
+
+	*process = stream ? process_name(stream_unix_peer(stream)) : NULL;
+	*boot = host_file_id(here, "/", &id, LOOK_MS, NULL) == 0 ? str_dup(id.boot_id) : NULL;
+	stream_close(stream);
+	host_close(here);
 }
 
 char *record_holder_words(pid_t holder)
@@ -210,18 +231,25 @@ static int taken(const struct journal_entry *entry, struct err *err)
 		       r->dst_host ? r->dst_host : r->dst_socket, entry->path);
 }
 
-static int look_for_another(struct migration *m, struct err *err)
+int record_refuse_another(struct migration *m, bool *held, struct err *err)
 {
-	const struct record *own = &m->record;
+	_autofree_ char *source = realpath(m->opt->source, NULL);
+	_autofree_ char *process = process_name(m->src_pid);
+	_autofree_ char *boot = process ? boot_id_of(m, m->here) : NULL;
 	struct journal_list list;
 	int ret = 0;
 
+	*held = false;
 	if (journal_list(m->opt->journal_directory, NULL, &list, err) < 0)
 		return -1;
-	for (size_t i = 0; ret == 0 && i < list.count; i++)
-		if (list.list[i].readable && record_is_of(&list.list[i].record, own->source,
-							  own->src_process, own->src_boot))
-			ret = taken(&list.list[i], err);
+	for (size_t i = 0; ret == 0 && i < list.count; i++) {
+		const struct journal_entry *entry = &list.list[i];
+
+		if (!entry->readable || !record_is_of(&entry->record, source, process, boot))
+			continue;
+		*held = entry->holder;
+		ret = taken(entry, err);
+	}
 	journal_list_deinit(&list);
 	return ret;
 }
@@ -233,11 +261,12 @@ static int create(struct migration *m, struct err *err)
 {
 	const char *directory = m->opt->journal_directory;
 	int lock = journal_lock_directory(directory, DIRECTORY_PATIENCE_MS, err);
+	bool held;
 	int ret;
 
 	if (lock < 0)
 		return -1;
-	ret = look_for_another(m, err);
+	ret = record_refuse_another(m, &held, err);
 	if (ret == 0)
 		m->journal = journal_create(directory, &m->record, err);
 	journal_unlock_directory(lock);
@@ -367,7 +396,7 @@ void record_options(const struct record *r, struct options *opt)
 	TAKE(opt->ssh.config, r->config);
 	TAKE(opt->ssh.known_hosts, r->known_hosts);
 	opt->ssh.sudo |= r->sudo;
-	opt->start = r->start;
+	opt->start = NULL; /* nothing is started again */
 	opt->clone = r->clone;
 	opt->data_address = r->data_address;
 	opt->fast = r->fast;
@@ -382,7 +411,7 @@ void record_options(const struct record *r, struct options *opt)
 	TAKE(opt->timeouts.start_ms, r->start_ms);
 	TAKE(opt->timeouts.stall_ms, r->stall_ms);
 	TAKE(opt->timeouts.switchover_ms, r->switchover_ms);
-	TAKE(opt->timeouts.reconnect_ms, r->reconnect_ms);
+	TAKE(opt->timeouts.reconnect_ms, r->no_reconnect ? -1 : r->reconnect_ms);
 	opt->certificates = r->certificates;
 	opt->encrypt = ENCRYPT_NONE;
 	for (int i = ENCRYPT_PSK; i <= ENCRYPT_NONE; i++)
@@ -416,6 +445,14 @@ static void take_disk(struct migration *m, const struct record_disk *from, size_
 	disk->has_job = row >= step_row("mirror");
 }
 
+/* As earlier versions have it. */
+static void forget_start(struct record *r)
+{
+	r->starts = r->starts || r->start;
+	free(r->start);
+	r->start = NULL;
+}
+
 void record_take(struct migration *m, struct journal *journal, struct record *record)
 {
 	const struct record *r = &m->record;
@@ -425,13 +462,14 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 	m->journal = journal;
 	m->record = *record;
 	*record = (struct record){0};
+	forget_start(&m->record);
 	snprintf(m->id, sizeof(m->id), "%s", r->id);
 	snprintf(m->guest.name, sizeof(m->guest.name), "%s", r->guest ? r->guest : "");
 	snprintf(m->guest.uuid, sizeof(m->guest.uuid), "%s", r->uuid ? r->uuid : "");
 	m->in_stream = r->in_stream;
 	m->was_running = r->was_running;
 	m->started_dst =
-		(r->start && row >= step_row("start")) || (r->clone && row >= step_row("clone"));
+		(r->starts && row >= step_row("start")) || (r->clone && row >= step_row("clone"));
 	m->incoming = r->incoming || row >= step_row("listen");
 	m->migrating = r->migrating;
 	m->retried = (int)r->retried;

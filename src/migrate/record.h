@@ -21,8 +21,17 @@
 bool record_is_of(const struct record *record, const char *source, const char *process,
 		  const char *boot);
 
+/* The process that listens on the monitor @source, as record_is_of() takes it, and this host's boot
+ * id; each NULL when it is not seen, and the caller's to free. Of its QEMU nothing is asked. */
+void record_find_process(struct loop *loop, const char *source, char **process, char **boot);
+
 /* Who holds a journal (struct journal_entry), for words; the caller's to free. */
 char *record_holder_words(pid_t holder);
+
+/* Whether there is a journal of the same guest in opt->journal_directory, by its monitor and, once
+ * that was opened, its process: 0 there is none; -1 (ERR_REFUSED) who holds it, which is *@held, or
+ * that it is abandoned; or the journals cannot be read. */
+int record_refuse_another(struct migration *m, bool *held, struct err *err);
 
 /* Makes the journal of a migration that has looked and found nothing to object to. Without
  * opt->journal_directory there is none, and nothing is recorded. ERR_REFUSED when another one
@@ -39,7 +48,8 @@ void record_undoing(struct migration *m);
 /* Nothing is left to do: the journal goes. */
 void record_end(struct migration *m, enum record_outcome outcome);
 
-/* The options that @record remembers, where @opt has none. Its strings must live as long. */
+/* The options that @record remembers, where @opt has none. Its strings must live as long. Timeouts
+ * that neither has stay 0. */
 void record_options(const struct record *record, struct options *opt);
 
 /* Takes over @journal and @record, which is empty then: @m, a new migration, is as that one was,

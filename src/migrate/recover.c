@@ -29,6 +29,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
+#include "migrate/choice.h"
 #include "migrate/link.h"
 #include "migrate/look.h"
 #include "migrate/nbd.h"
@@ -39,14 +40,15 @@ enum action {
 	ACTION_RESUME,
 	ACTION_TIDY, /* undo on the source alone; what is over there may be the last of the guest */
 	ACTION_UNDO,
-	ACTION_LOOK, /* a human looks */
+	ACTION_LOOK, /* a human looks, and chooses */
+	ACTION_WAIT, /* a human looks, and there is nothing to choose from */
 	ACTION_DROP, /* there is nothing left to do anything about */
 };
 
 struct plan {
 	enum action action;
 	size_t row;      /* ACTION_RESUME: from here */
-	const char *why; /* ACTION_LOOK, ACTION_DROP */
+	const char *why; /* ACTION_LOOK, ACTION_WAIT, ACTION_DROP */
 };
 
 static struct plan resume(const char *step)
@@ -62,6 +64,11 @@ static struct plan undo(void)
 static struct plan look(const char *why)
 {
 	return (struct plan){.action = ACTION_LOOK, .why = why};
+}
+
+static struct plan wait_for(const char *why)
+{
+	return (struct plan){.action = ACTION_WAIT, .why = why};
 }
 
 /* The destination's QEMU has taken all of the guest in. */
@@ -215,14 +222,15 @@ static struct plan plan_guarded(struct migration *m, const struct found *found)
 		return undo();
 	if (!dst_holds_guest(m, found))
 		return m->switched ? plan_switched(m, found) : plan_not_switched(m, found);
-	return look("the guest is over there, but what --clone has left to watch over it may end "
-		    "it yet");
+	return wait_for("the guest is over there, but what --clone has left to watch over it may "
+			"end it yet, within a minute or two");
 }
 
 static struct plan make_plan(struct migration *m, const struct found *found)
 {
 	if (record_row(&m->record) == steps_count)
-		return look("it was begun by another version of vmferry, whose steps are not ours");
+		return wait_for("it was begun by another version of vmferry, whose steps are not "
+				"ours: use that one");
 	if (found->src == SEEN_UNKNOWN)
 		return look("what the source does is not known");
 	if (found->src == SEEN_OTHER && (m->switched || dst_holds_guest(m, found)))
@@ -348,15 +356,20 @@ static int tidy_source(struct migration *m, const struct found *found, struct er
 	return undo_begun(m, found, err);
 }
 
-static int leave(struct migration *m, const struct found *found, const char *why, struct err *err)
+static int leave(struct migration *m, const struct found *found, const struct plan *plan,
+		 struct err *err)
 {
 	problems_add(&m->seen, "%s", found->src_words);
 	problems_add(&m->seen, "%s", found->dst_words);
+	if (plan->action == ACTION_LOOK)
+		choice_offer(m, found, dst_holds_guest(m, found));
 	return err_set(err, ERR_HUMAN,
-		       "%s; nothing was changed. If the guest runs on %s, `quit` on %s ends the "
-		       "source's; if its QEMU there is surely gone, `cont` on %s runs it here. "
-		       "Then %s can go",
-		       why, m->dst.name, m->opt->source, m->opt->source, journal_path(m->journal));
+		       "%s; nothing was changed. %s; if that still cannot know where the guest "
+		       "is, and you do, %s can go",
+		       plan->why,
+		       m->choices.count ? "Do one of the two above, then `vmferry recover` again"
+					: "Run `vmferry recover` again later",
+		       journal_path(m->journal));
 }
 
 static int drop(struct migration *m, const char *why, struct err *err)
@@ -394,10 +407,10 @@ int migration_recover(struct migration *m, struct err *err)
 		ret = undo_begun(m, &found, err);
 	else if (plan.action == ACTION_TIDY)
 		ret = tidy_source(m, &found, err);
-	else if (plan.action == ACTION_LOOK)
-		ret = leave(m, &found, plan.why, err);
-	else
+	else if (plan.action == ACTION_DROP)
 		ret = drop(m, plan.why, err);
+	else
+		ret = leave(m, &found, &plan, err);
 	found_deinit(&found);
 	return ret;
 }

@@ -41,7 +41,7 @@
 
 static bool with_start(const struct migration *m)
 {
-	return m->opt->start;
+	return m->opt->start || m->record.starts;
 }
 
 static bool with_clone(const struct migration *m)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import unittest
 
+import hosts
 from rig import Disk, Guest
 from test_faults import DONE, FAILED, HUMAN, REFUSED, FaultTest
 
@@ -98,6 +99,18 @@ class Recover(RecoverTest):
         said = self.command("migrate", "-F", self.a.ssh_config, move.source.qmp_sock,
                             f"root@hostb:{move.destination.qmp_sock}")
         self.assertIn("earlier move", said)
+        move.check_moved()
+
+    def test_migrate_recovers_first_through_another_monitor(self):
+        """`check` objects to the earlier move, and not to what that has left in QEMU."""
+        second = f"{hosts.WORK}/second.sock"
+        move = self.killed("mirror/acted", Guest(
+            rate=300, sectors=127, src_extra=["-qmp", f"unix:{second},server=on,wait=off"]))
+        arguments = ("-F", self.a.ssh_config, second, f"root@hostb:{move.destination.qmp_sock}")
+        said = self.command("check", *arguments, code=REFUSED)
+        self.assertIn("`vmferry recover`", said)
+        self.assertNotIn("block-job-cancel", said)
+        self.assertIn("earlier move", self.command("migrate", *arguments))
         move.check_moved()
 
     def test_migrate_elsewhere_tells_where_the_guest_is(self):

@@ -56,6 +56,7 @@ static const struct record sample = {
 	.encrypt = S("x509"),
 	.certificates = S("/etc/pki/qemu"),
 	.data_address = S("fe80::1%eth0"),
+	.starts = true,
 	.clone = true,
 	.fast = true,
 	.sudo = true,
@@ -70,6 +71,7 @@ static const struct record sample = {
 	.start_ms = 3,
 	.stall_ms = 4,
 	.reconnect_ms = 6,
+	.no_reconnect = true,
 	.reconnects = true,
 	.halted = true,
 	.untidy = true,
@@ -164,6 +166,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	TEXT(start);
 	TEXT(mirror);
 	TEXT(data_address);
+	VALUE(starts);
 	VALUE(clone);
 	VALUE(fast);
 	VALUE(sudo);
@@ -178,6 +181,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	VALUE(start_ms);
 	VALUE(stall_ms);
 	VALUE(reconnect_ms);
+	VALUE(no_reconnect);
 	VALUE(reconnects);
 	VALUE(halted);
 	VALUE(untidy);
