@@ -404,6 +404,83 @@ START_TEST(a_machine_that_was_not_named_is_added)
 }
 END_TEST
 
+/* All but the program, which is @program, and what is always added. */
+static void check_accelerator(const char *real, const char *const *typed, const char *const *made)
+{
+	const char *argv[16] = {"kvm", "-M", machine_name};
+	const char *expected[16] = {"/usr/bin/qemu", "-M", machine_name};
+	struct clone_source src = source(argv);
+
+	for (size_t i = 0; typed[i]; i++)
+		argv[3 + i] = typed[i];
+	for (size_t i = 0; made[i]; i++)
+		expected[3 + i] = made[i];
+	src.program = expected[0];
+	src.accelerator = real;
+	src.names_accelerator = exists;
+	clone_make(&src, &clone, &problems);
+	no_problems();
+	is_argv(expected);
+	forget();
+}
+
+/* QEMU takes KVM by itself where it is called "kvm". */
+START_TEST(the_accelerator_is_the_one_that_runs)
+{
+	static const struct {
+		const char *real, *typed[6], *made[6];
+	} ones[] = {
+		{"kvm", {NULL}, {"-accel", "kvm"}},
+		{"tcg", {NULL}, {"-accel", "tcg"}},
+		{"", {NULL}, {NULL}},
+		{"kvm", {"-enable-kvm"}, {"-enable-kvm"}},
+		{"kvm", {"-accel", "kvm,thread=multi"}, {"-accel", "kvm,thread=multi"}},
+		{"kvm", {"-accel", "tcg", "-accel", "accel=kvm"}, {"-accel", "accel=kvm"}},
+		{"tcg", {"-accel", "kvm", "-accel", "tcg"}, {"-accel", "tcg"}},
+		{"", {"-accel", "kvm", "-accel", "tcg"}, {"-accel", "kvm", "-accel", "tcg"}},
+		{"xen", {"-accel", "xen", "-accel", "tcg"}, {"-accel", "xen", "-accel", "tcg"}},
+		{"kvm", {"-machine", "accel=kvm:tcg"}, {"-machine", "accel=kvm"}},
+		{"tcg", {"-machine", "accel=kvm:tcg,usb=off"}, {"-machine", "accel=tcg,usb=off"}},
+		{"tcg", {"-machine", "accel=tcg"}, {"-machine", "accel=tcg"}},
+		{"tcg", {"-machine", "accel=xen:tcg"}, {"-machine", "accel=xen:tcg"}},
+		{"tcg", {"-readconfig", "/a.cfg"}, {"-readconfig", "/a.cfg", "-accel", "tcg"}},
+		{"tcg", {"-readconfig", "here.bin"}, {"-readconfig", "/run/vm/here.bin"}},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(ones); i++)
+		check_accelerator(ones[i].real, ones[i].typed, ones[i].made);
+}
+END_TEST
+
+START_TEST(the_program_is_the_one_that_runs)
+{
+	static const struct {
+		const char *typed, *program, *made;
+	} ones[] = {
+		{"kvm", "/usr/bin/qemu", "/usr/bin/qemu"},
+		{"/usr/bin/kvm", "/usr/bin/kvm", "/usr/bin/kvm"},
+		{"/srv/bin/qemu", "/srv/bin/qemu", "/data/bin/qemu"},
+		{"qemu", "/srv/bin/qemu", "/data/bin/qemu"},
+		{"../qemu", "/srv/bin/qemu", "/data/bin/qemu"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(ones); i++) {
+		const char *const argv[] = {ones[i].typed, "-M", machine_name, NULL};
+		struct clone_source src = source(argv);
+
+		src.program = ones[i].program;
+		clone_make(&src, &clone, &problems);
+		no_problems();
+		ck_assert_str_eq(clone.argv[0], ones[i].made);
+		ck_assert(clone.changed[0] == (strcmp(ones[i].typed, ones[i].made) != 0));
+		ck_assert_uint_eq(clone.files_count, 1);
+		ck_assert_str_eq(clone.files[0].path, ones[i].made);
+		ck_assert_str_eq(clone.files[0].what, CLONE_PROGRAM);
+		forget();
+	}
+}
+END_TEST
+
 START_TEST(states_to_begin_with_are_dropped)
 {
 	const char *const argv[] = {"qemu", "-M",      machine_name, "-incoming", "fd:7",
@@ -892,6 +969,8 @@ int main(void)
 		several_paths_in_one_argument,
 		the_machine_is_the_one_that_runs,
 		a_machine_that_was_not_named_is_added,
+		the_accelerator_is_the_one_that_runs,
+		the_program_is_the_one_that_runs,
 		states_to_begin_with_are_dropped,
 		a_guest_that_waits_already_waits_once,
 		daemons_are_told,

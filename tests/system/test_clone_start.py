@@ -1,0 +1,83 @@
+"""--clone, by how the source was started: under which name, with which console, monitor and
+accelerator. Most of these guests are stopped in their firmware and only looked at."""
+
+import os
+import re
+import shutil
+import unittest
+
+import hosts
+from program import accelerator
+from qmp import Qmp
+from test_clone import CloneTest
+from test_faults import REFUSED
+
+QEMU = shutil.which("qemu-system-x86_64")
+DIRECTORY = f"{hosts.WORK}/vm"
+MONITOR = f"{DIRECTORY}/qmp.sock"
+ELSEWHERE = f"{hosts.WORK}/elsewhere"
+
+
+class StartTest(CloneTest):
+    def setUp(self):
+        super().setUp()
+        for host in (self.a, self.b):
+            host.run(["mkdir", DIRECTORY, ELSEWHERE])
+
+    def start_source(self, *arguments, program=QEMU, monitor=MONITOR, **options):
+        source = self.a.popen([program, "-M", "pc", "-m", "32", "-nodefaults", "-S",
+                               "-qmp", f"unix:{monitor},server=on,wait=off", *arguments],
+                              **options)
+        self.addCleanup(source.wait)
+        self.addCleanup(source.kill)
+        hosts.wait_until(lambda: monitor in self.a.unix_sockets(), "its monitor")
+        return source
+
+    def run_clone(self, command, *options, monitor=MONITOR, check=False):
+        return self.vmferry(command, "--clone", "-F", self.a.ssh_config, *options, monitor,
+                            "root@hostb", check=check)
+
+    def argv_there(self):
+        """Of the QEMU over there, as it was started."""
+        pid = next(pid for pid, line in self.b.processes().items() if "-incoming" in line)
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read().split("\0")[:-1]
+
+    @staticmethod
+    def printed(said):
+        """The arguments that check prints, and those that it marks."""
+        return re.findall(r"(?m)^  [ *] '(.*)'$", said), re.findall(r"(?m)^  \* '(.*)'$", said)
+
+
+class Program(StartTest):
+    def test_kvm_by_its_name(self):
+        """QEMU takes KVM by itself where it is called so, which it is not over there."""
+        if accelerator() != "kvm":
+            self.skipTest("no KVM")
+        os.symlink(QEMU, self.a.outside(f"{ELSEWHERE}/kvm"))
+        self.start_source("-display", "none", program="kvm",
+                          env={"PATH": f"{ELSEWHERE}:{os.environ['PATH']}"})
+        printed, marked = self.printed(self.run_clone("check", check=True).stdout)
+        self.assertIn(QEMU, marked)
+        self.assertIn("kvm", marked)
+        self.run_clone("migrate", check=True)
+        watch = Qmp(self.b.outside(MONITOR))
+        self.addCleanup(watch.close)
+        self.assertTrue(watch.command("query-kvm")["enabled"])
+        self.assertEqual(self.argv_there(), printed)
+
+    def test_mapped(self):
+        """What is run is what is looked for."""
+        self.start_source("-display", "none", "-accel", "tcg")
+        mapped = f"{ELSEWHERE}/{os.path.basename(QEMU)}"
+        options = ("--map", f"{os.path.dirname(QEMU)}={ELSEWHERE}")
+        done = self.run_clone("check", *options)
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        self.assertIn(f"hostb: there is no {mapped}, which is the source's QEMU", done.stderr)
+        os.symlink(QEMU, self.b.outside(mapped))
+        self.run_clone("migrate", *options, check=True)
+        self.assertEqual(self.argv_there()[0], mapped)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
