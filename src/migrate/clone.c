@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -44,6 +45,16 @@ static bool is_here(void *arg, const char *path)
 	_autofree_ char *seen = source_path(arg, path);
 
 	return access(seen, F_OK) == 0;
+}
+
+static bool is_monitor(void *arg, const char *path)
+{
+	const struct migration *m = arg;
+	_autofree_ char *seen = source_path(m, path);
+	struct stat monitor, st;
+
+	return stat(m->opt->source, &monitor) == 0 && stat(seen, &st) == 0 &&
+	       monitor.st_dev == st.st_dev && monitor.st_ino == st.st_ino;
 }
 
 /* The type without the "-machine" that QEMU puts behind it. */
@@ -122,6 +133,7 @@ static void make_clone(struct migration *m)
 		.dst_monitor = m->opt->dst.socket,
 		.disk_path = disk_path,
 		.exists = is_here,
+		.is_monitor = is_monitor,
 		.names_accelerator = names_accelerator,
 		.arg = m,
 	};

@@ -35,6 +35,10 @@ struct clone_source {
 	 * (-bios bios.bin). May be NULL: then these are never files of the user's. */
 	bool (*exists)(void *arg, const char *path);
 
+	/* Whether @path (absolute) is the same file as @monitor, though written in another way, as
+	 * through a link. May be NULL: none is. */
+	bool (*is_monitor)(void *arg, const char *path);
+
 	/* Whether the configuration file @path (absolute) names an accelerator. May be NULL: none
 	 * does. */
 	bool (*names_accelerator)(void *arg, const char *path);

@@ -79,5 +79,15 @@ class Program(StartTest):
         self.assertEqual(self.argv_there()[0], mapped)
 
 
+class Monitor(StartTest):
+    def test_through_a_link(self):
+        """As /var/run is one to /run. Over there it is where the link led to."""
+        os.symlink(DIRECTORY, self.a.outside(f"{hosts.WORK}/link"))
+        monitor = f"{hosts.WORK}/link/qmp.sock"
+        self.start_source("-display", "none", "-accel", "tcg", monitor=monitor)
+        self.run_clone("migrate", monitor=monitor, check=True)
+        self.assertIn(f"unix:{MONITOR},server=on,wait=off", self.argv_there())
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

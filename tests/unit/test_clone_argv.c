@@ -575,6 +575,12 @@ START_TEST(a_daemon_has_left_where_its_paths_begin)
 }
 END_TEST
 
+static bool leads_to_monitor(void *arg, const char *path)
+{
+	ck_assert_ptr_eq(arg, &machine_name);
+	return strcmp(path, "/var/run/vm/q") == 0;
+}
+
 START_TEST(the_monitor_is_where_it_is_wanted)
 {
 	static const struct {
@@ -584,6 +590,7 @@ START_TEST(the_monitor_is_where_it_is_wanted)
 		{"-qmp-pretty", "unix:q,server,nowait", "unix:/q2,server,nowait"},
 		{"-chardev", "socket,id=m,path=/run//vm/./q,server=on",
 		 "socket,id=m,path=/q2,server=on"},
+		{"-qmp", "unix:/var/run/vm/q,server,nowait", "unix:/q2,server,nowait"},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(monitors); i++) {
@@ -595,6 +602,7 @@ START_TEST(the_monitor_is_where_it_is_wanted)
 
 		src.monitor = "/run/vm/q";
 		src.dst_monitor = "/q2";
+		src.is_monitor = leads_to_monitor;
 		clone_make(&src, &clone, &problems);
 		no_problems();
 		is_argv(made);
