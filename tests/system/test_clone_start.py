@@ -9,8 +9,9 @@ import unittest
 import hosts
 from program import accelerator
 from qmp import Qmp
+from rig import Disk
 from test_clone import CloneTest
-from test_faults import REFUSED
+from test_faults import FAILED, REFUSED
 
 QEMU = shutil.which("qemu-system-x86_64")
 DIRECTORY = f"{hosts.WORK}/vm"
@@ -87,6 +88,22 @@ class Monitor(StartTest):
         self.start_source("-display", "none", "-accel", "tcg", monitor=monitor)
         self.run_clone("migrate", monitor=monitor, check=True)
         self.assertIn(f"unix:{MONITOR},server=on,wait=off", self.argv_there())
+
+
+class Words(CloneTest):
+    def test_a_qemu_that_does_not_start(self):
+        """Its error, and what explains it on a line of its own."""
+        config = f"{hosts.WORK}/vm1.cfg"
+        for host, text in ((self.a, ""), (self.b, '[machine]\n  type = "pc-i440fx-99.0"\n')):
+            with open(host.outside(config), "w") as file:
+                file.write(text)
+        move = self.prepare_clone(disks=[Disk(dst_image=False)], extra=["-readconfig", config])
+        done = self.migrate(move, check=False)
+        self.assertEqual(done.returncode, FAILED, done.stderr)
+        self.assertRegex(done.stderr, r"clone: hostb: qemu-system-x86_64\S*: .*unsupported machine "
+                         r"type; Use -machine help to list supported machines; undone")
+        self.no_images(move)
+        move.check_stayed()
 
 
 if __name__ == "__main__":
