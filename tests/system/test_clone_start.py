@@ -18,6 +18,15 @@ DIRECTORY = f"{hosts.WORK}/vm"
 MONITOR = f"{DIRECTORY}/qmp.sock"
 ELSEWHERE = f"{hosts.WORK}/elsewhere"
 
+CONNECTS = """
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX)
+while s.connect_ex(sys.argv[1]):
+    time.sleep(0.05)
+while s.recv(4096):
+    pass
+"""
+
 
 class StartTest(CloneTest):
     def setUp(self):
@@ -88,6 +97,18 @@ class Monitor(StartTest):
         self.start_source("-display", "none", "-accel", "tcg", monitor=monitor)
         self.run_clone("migrate", monitor=monitor, check=True)
         self.assertIn(f"unix:{MONITOR},server=on,wait=off", self.argv_there())
+
+
+class Waiting(CloneTest):
+    def test_for_somebody_who_connects(self):
+        """There is somebody here, whom the source waits for, and nobody over there."""
+        path = f"{hosts.WORK}/serial.sock"
+        self.a.popen(["python3", "-c", CONNECTS, path])
+        move = self.prepare_clone(disks=[Disk(dst_image=False)],
+                                  extra=["-serial", f"unix:{path},server"])
+        self.assertIn(f"  * 'unix:{path},server,wait=off'\n", self.check(move).stdout)
+        self.migrate(move)
+        move.check_moved([r"serial\.sock$"])
 
 
 class Words(CloneTest):

@@ -298,19 +298,20 @@ START_TEST(sockets_and_their_like)
 		{"-chardev", "pipe,id=a,path=/srv/p", "pipe,id=a,path=/data/p", "/data/p",
 		 CLONE_FILE_CREATED},
 		{"-chardev", "spicevmc,id=a,name=/srv/x", NULL, NULL, 0},
-		{"-serial", "unix:s,,1,server=on", "unix:/run/vm/s,,1,server=on", "/run/vm/s,1",
-		 CLONE_FILE_CREATED},
+		{"-serial", "unix:s,,1,server=on", "unix:/run/vm/s,,1,server=on,wait=off",
+		 "/run/vm/s,1", CLONE_FILE_CREATED},
 		{"-serial", "unix:/s", NULL, "/s", CLONE_FILE_READ},
 		{"-serial", "file:l,1", "file:/run/vm/l,1", "/run/vm/l,1", CLONE_FILE_CREATED},
 		{"-parallel", "pipe:/srv/p", "pipe:/data/p", "/data/p", CLONE_FILE_CREATED},
-		{"-monitor", "mon:unix:m,server", "mon:unix:/run/vm/m,server", "/run/vm/m",
+		{"-monitor", "mon:unix:m,server", "mon:unix:/run/vm/m,server,wait=off", "/run/vm/m",
 		 CLONE_FILE_CREATED},
 		{"-serial", "mon:stdio", NULL, NULL, 0},
 		{"-serial", "none", NULL, NULL, 0},
 		{"-serial", "/dev/null", NULL, NULL, 0},
 		{"-monitor", "tcp:h:1,server=on,wait=off", NULL, NULL, 0},
 		{"-serial", "telnet:h:1,server=on,logfile=l",
-		 "telnet:h:1,server=on,logfile=/run/vm/l", "/run/vm/l", CLONE_FILE_CREATED},
+		 "telnet:h:1,server=on,logfile=/run/vm/l,wait=off", "/run/vm/l",
+		 CLONE_FILE_CREATED},
 		{"-qmp", "chardev:x", NULL, NULL, 0},
 		{"-gdb", "tcp::1234", NULL, NULL, 0},
 		{"-vnc", ":1,password=on", NULL, NULL, 0},
@@ -332,6 +333,29 @@ START_TEST(sockets_and_their_like)
 		{"-netdev", "dgram,id=n,local.type=unix,local.path=s",
 		 "dgram,id=n,local.type=unix,local.path=/run/vm/s", "/run/vm/s",
 		 CLONE_FILE_CREATED},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(ones); i++)
+		check_one(&ones[i]);
+}
+END_TEST
+
+/* QEMU would stand still at its start until somebody connects. */
+START_TEST(sockets_do_not_wait)
+{
+	static const struct one ones[] = {
+		{"-serial", "telnet::4444,server", "telnet::4444,server,wait=off", NULL, 0},
+		{"-serial", "mon:tcp::1,server,wait", "mon:tcp::1,server,wait,wait=off", NULL, 0},
+		{"-monitor", "unix:/m,server", "unix:/m,server,wait=off", "/m", CLONE_FILE_CREATED},
+		{"-chardev", "socket,id=a,port=1,server=on,wait=on",
+		 "socket,id=a,port=1,server=on,wait=on,wait=off", NULL, 0},
+		{"-chardev", "socket,id=a,port=1,server=y,nowait=off",
+		 "socket,id=a,port=1,server=y,nowait=off,wait=off", NULL, 0},
+		{"-chardev", "socket,id=a,wait=on,port=1,server,nowait", NULL, NULL, 0},
+		{"-serial", "websocket::1,server=on,wait=off", NULL, NULL, 0},
+		{"-serial", "tcp:h:1,wait=on", NULL, NULL, 0},
+		{"-serial", "tcp:h:1,server=off", NULL, NULL, 0},
+		{"-netdev", "stream,id=n,server=on,addr.type=inet,addr.host=h", NULL, NULL, 0},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(ones); i++)
@@ -589,7 +613,7 @@ START_TEST(the_monitor_is_where_it_is_wanted)
 		{"-qmp", "unix:/run/vm/q,server=on,wait=off", "unix:/q2,server=on,wait=off"},
 		{"-qmp-pretty", "unix:q,server,nowait", "unix:/q2,server,nowait"},
 		{"-chardev", "socket,id=m,path=/run//vm/./q,server=on",
-		 "socket,id=m,path=/q2,server=on"},
+		 "socket,id=m,path=/q2,server=on,wait=off"},
 		{"-qmp", "unix:/var/run/vm/q,server,nowait", "unix:/q2,server,nowait"},
 	};
 
@@ -974,6 +998,7 @@ int main(void)
 		images_that_stay_are_listed,
 		paths_are_absolute_and_mapped,
 		sockets_and_their_like,
+		sockets_do_not_wait,
 		several_paths_in_one_argument,
 		the_machine_is_the_one_that_runs,
 		a_machine_that_was_not_named_is_added,
