@@ -169,6 +169,7 @@ void look_at_clone(struct migration *m)
 		problems_add(&m->problems, "%s", err.text);
 	else
 		make_clone(m);
+	look_at_console(m);
 }
 
 /* --- whether it can be --- */

@@ -4,12 +4,12 @@ accelerator. Most of these guests are stopped in their firmware and only looked 
 import os
 import re
 import shutil
+import subprocess
 import unittest
 
 import hosts
 from program import accelerator
 from qmp import Qmp
-from rig import Disk
 from test_clone import CloneTest
 from test_faults import FAILED, REFUSED
 
@@ -35,6 +35,8 @@ class StartTest(CloneTest):
             host.run(["mkdir", DIRECTORY, ELSEWHERE])
 
     def start_source(self, *arguments, program=QEMU, monitor=MONITOR, **options):
+        for stream in ("stdout", "stderr"):
+            options.setdefault(stream, subprocess.DEVNULL)
         source = self.a.popen([program, "-M", "pc", "-m", "32", "-nodefaults", "-S",
                                "-qmp", f"unix:{monitor},server=on,wait=off", *arguments],
                               **options)
@@ -52,6 +54,15 @@ class StartTest(CloneTest):
         pid = next(pid for pid, line in self.b.processes().items() if "-incoming" in line)
         with open(f"/proc/{pid}/cmdline") as file:
             return file.read().split("\0")[:-1]
+
+    def there(self):
+        watch = Qmp(self.b.outside(MONITOR))
+        self.addCleanup(watch.close)
+        return watch
+
+    def assert_moved(self):
+        """It was not started yet, so it is not running there either."""
+        self.assertIn(self.there().status(), ("paused", "prelaunch"))
 
     @staticmethod
     def printed(said):
@@ -71,9 +82,7 @@ class Program(StartTest):
         self.assertIn(QEMU, marked)
         self.assertIn("kvm", marked)
         self.run_clone("migrate", check=True)
-        watch = Qmp(self.b.outside(MONITOR))
-        self.addCleanup(watch.close)
-        self.assertTrue(watch.command("query-kvm")["enabled"])
+        self.assertTrue(self.there().command("query-kvm")["enabled"])
         self.assertEqual(self.argv_there(), printed)
 
     def test_mapped(self):
@@ -99,32 +108,52 @@ class Monitor(StartTest):
         self.assertIn(f"unix:{MONITOR},server=on,wait=off", self.argv_there())
 
 
-class Waiting(CloneTest):
+class Console(StartTest):
+    def test_on_a_screen(self):
+        ours, its = os.openpty()
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, its)
+        self.start_source("-display", "curses", "-vga", "std", "-accel", "tcg", stdin=its,
+                          stdout=its, stderr=its, env={"TERM": "xterm"})
+        done = self.run_clone("check")
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        self.assertIn("(-display curses), and there is none on hostb", done.stderr)
+        self.assertIn("--start", done.stderr)
+
+    def test_on_a_terminal(self):
+        """It is told, and does no harm."""
+        self.start_source("-accel", "tcg", "-nographic", "-serial", "mon:stdio")
+        done = self.run_clone("migrate", check=True)
+        self.assertIn("serial0 is the terminal that the source was started in", done.stderr)
+        self.assert_moved()
+
+
+class Waiting(StartTest):
     def test_for_somebody_who_connects(self):
         """There is somebody here, whom the source waits for, and nobody over there."""
-        path = f"{hosts.WORK}/serial.sock"
+        path = f"{DIRECTORY}/serial.sock"
         self.a.popen(["python3", "-c", CONNECTS, path])
-        move = self.prepare_clone(disks=[Disk(dst_image=False)],
-                                  extra=["-serial", f"unix:{path},server"])
-        self.assertIn(f"  * 'unix:{path},server,wait=off'\n", self.check(move).stdout)
-        self.migrate(move)
-        move.check_moved([r"serial\.sock$"])
+        self.start_source("-accel", "tcg", "-display", "none", "-serial", f"unix:{path},server")
+        _, marked = self.printed(self.run_clone("check", check=True).stdout)
+        self.assertIn(f"unix:{path},server,wait=off", marked)
+        self.run_clone("migrate", check=True)
+        self.assert_moved()
 
 
-class Words(CloneTest):
+class Words(StartTest):
     def test_a_qemu_that_does_not_start(self):
         """Its error, and what explains it on a line of its own."""
-        config = f"{hosts.WORK}/vm1.cfg"
+        config = f"{DIRECTORY}/vm.cfg"
         for host, text in ((self.a, ""), (self.b, '[machine]\n  type = "pc-i440fx-99.0"\n')):
             with open(host.outside(config), "w") as file:
                 file.write(text)
-        move = self.prepare_clone(disks=[Disk(dst_image=False)], extra=["-readconfig", config])
-        done = self.migrate(move, check=False)
+        source = self.start_source("-accel", "tcg", "-display", "none", "-readconfig", config)
+        done = self.run_clone("migrate")
         self.assertEqual(done.returncode, FAILED, done.stderr)
-        self.assertRegex(done.stderr, r"clone: hostb: qemu-system-x86_64\S*: .*unsupported machine "
+        self.assertRegex(done.stderr, r"clone: hostb: qemu-system-x86_64: .*unsupported machine "
                          r"type; Use -machine help to list supported machines; undone")
-        self.no_images(move)
-        move.check_stayed()
+        self.assertTrue(self.no_qemu())
+        self.assertIsNone(source.poll())
 
 
 if __name__ == "__main__":
