@@ -45,9 +45,9 @@ class StartTest(CloneTest):
         hosts.wait_until(lambda: monitor in self.a.unix_sockets(), "its monitor")
         return source
 
-    def run_clone(self, command, *options, monitor=MONITOR, check=False):
-        return self.vmferry(command, "--clone", "-F", self.a.ssh_config, *options, monitor,
-                            "root@hostb", check=check)
+    def run_clone(self, command, *options, monitor=MONITOR, dst="root@hostb", check=False):
+        return self.vmferry(command, "--clone", "-F", self.a.ssh_config, *options, monitor, dst,
+                            check=check)
 
     def argv_there(self):
         """Of the QEMU over there, as it was started."""
@@ -148,7 +148,7 @@ class Words(StartTest):
             with open(host.outside(config), "w") as file:
                 file.write(text)
         source = self.start_source("-accel", "tcg", "-display", "none", "-readconfig", config)
-        done = self.run_clone("migrate")
+        done = self.run_clone("migrate", dst=f"root@hostb:{DIRECTORY}/qmp2.sock")
         self.assertEqual(done.returncode, FAILED, done.stderr)
         self.assertRegex(done.stderr, r"clone: hostb: qemu-system-x86_64: .*unsupported machine "
                          r"type; Use -machine help to list supported machines; undone")
