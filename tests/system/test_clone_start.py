@@ -85,6 +85,18 @@ class Program(StartTest):
         self.assertTrue(self.there().command("query-kvm")["enabled"])
         self.assertEqual(self.argv_there(), printed)
 
+    def test_without_kvm_there(self):
+        """It would end at once, after disks were made."""
+        if not os.path.exists("/dev/kvm"):
+            self.skipTest("no KVM")
+        self.b.shell("mkdir /run/dev; cp -a /dev/null /dev/zero /dev/random /dev/urandom /run/dev; "
+                     "mount --bind /run/dev /dev", cwd="/")
+        self.start_source("-display", "none", "-accel", "kvm", "-accel", "tcg")
+        done = self.run_clone("check")
+        self.assertEqual(done.returncode, REFUSED, done.stderr)
+        self.assertIn("hostb: there is no /dev/kvm, and the source's QEMU runs under KVM",
+                      done.stderr)
+
     def test_mapped(self):
         """What is run is what is looked for."""
         self.start_source("-display", "none", "-accel", "tcg")
