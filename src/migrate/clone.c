@@ -6,8 +6,10 @@
  * then, so its working directory is the root.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -16,6 +18,9 @@
 #include "migrate/scope.h"
 #include "migrate/step_functions.h"
 #include "qmp/machine.h"
+
+/* What is read of a configuration file. */
+#define CONFIG_MAX (1u << 20)
 
 /* --- what it will be --- */
 
@@ -40,6 +45,16 @@ static bool is_here(void *arg, const char *path)
 	_autofree_ char *seen = source_path(arg, path);
 
 	return access(seen, F_OK) == 0;
+}
+
+static bool is_monitor(void *arg, const char *path)
+{
+	const struct migration *m = arg;
+	_autofree_ char *seen = source_path(m, path);
+	struct stat monitor, st;
+
+	return stat(m->opt->source, &monitor) == 0 && stat(seen, &st) == 0 &&
+	       monitor.st_dev == st.st_dev && monitor.st_ino == st.st_ino;
 }
 
 /* The type without the "-machine" that QEMU puts behind it. */
@@ -89,6 +104,19 @@ static void mark_repairs(struct migration *m)
 	}
 }
 
+/* One that cannot be read, or is too long for this, may. */
+static bool names_accelerator(void *arg, const char *path)
+{
+	_autofree_ char *seen = source_path(arg, path);
+	_autofree_ char *text = mem_zalloc(1, CONFIG_MAX);
+	FILE *file = fopen(seen, "re");
+	size_t n = file ? fread(text, 1, CONFIG_MAX - 1, file) : 0;
+
+	if (file)
+		fclose(file);
+	return !file || n == CONFIG_MAX - 1 || strstr(text, "accel");
+}
+
 static void make_clone(struct migration *m)
 {
 	_autofree_ char *machine = machine_of(m);
@@ -96,13 +124,17 @@ static void make_clone(struct migration *m)
 	char **argv = clone_changed_argv(m);
 	struct clone_source source = {
 		.argv = (const char *const *)argv,
+		.program = m->process.program,
 		.cwd = m->src_cwd,
 		.machine = machine,
+		.accelerator = m->accelerator,
 		.maps = m->opt->maps,
 		.monitor = monitor,
 		.dst_monitor = m->opt->dst.socket,
 		.disk_path = disk_path,
 		.exists = is_here,
+		.is_monitor = is_monitor,
+		.names_accelerator = names_accelerator,
 		.arg = m,
 	};
 
@@ -133,8 +165,11 @@ void look_at_clone(struct migration *m)
 			"source: how its QEMU was started cannot be seen: %s; run vmferry as its "
 			"user, or as root",
 			err.text);
+	else if (qmp_accelerator_query(m->src.qmp, m->accelerator, &err) < 0)
+		problems_add(&m->problems, "%s", err.text);
 	else
 		make_clone(m);
+	look_at_console(m);
 }
 
 /* --- whether it can be --- */
@@ -154,6 +189,11 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 			     m->dst.name, err.text, file->what);
 	else if (info.kind == FILE_ABSENT && !created && extras_add(m, file))
 		return;
+	else if (info.kind == FILE_ABSENT && str_eq(file->what, CLONE_PROGRAM))
+		problems_add(&m->problems,
+			     "%s: there is no %s, which is the source's QEMU; install it there, or "
+			     "name its place there with --map",
+			     m->dst.name, path);
 	else if (info.kind == FILE_ABSENT)
 		problems_add(
 			&m->problems,
@@ -222,6 +262,19 @@ static void look_at_user(struct migration *m)
 	process_output_deinit(&output);
 }
 
+/* Without it that QEMU would end at once, after the disks were made. */
+static void look_at_kvm(struct migration *m)
+{
+	struct file_info info;
+
+	if (str_eq(m->accelerator, "kvm") &&
+	    host_file_info(m->host, "/dev/kvm", &info, NULL) == 0 && info.kind == FILE_ABSENT)
+		problems_add(&m->problems,
+			     "%s: there is no /dev/kvm, and the source's QEMU runs under KVM; load "
+			     "its module there (kvm_intel, kvm_amd)",
+			     m->dst.name);
+}
+
 void look_at_clone_over_there(struct migration *m)
 {
 	if (!m->process.argv || !m->host)
@@ -231,6 +284,7 @@ void look_at_clone_over_there(struct migration *m)
 		look_for_owner(m, &m->clone.files[i]);
 	}
 	look_at_user(m);
+	look_at_kvm(m);
 	look_at_cpu(m);
 }
 
@@ -315,8 +369,7 @@ static const char **words_of(const struct migration *m)
 		words[n++] = "sh";
 		words[n++] = m->process.user;
 	}
-	words[n++] = m->process.program;
-	for (size_t i = 1; i < m->clone.count; i++)
+	for (size_t i = 0; i < m->clone.count; i++)
 		words[n++] = m->clone.argv[i];
 	return words;
 }

@@ -4,7 +4,7 @@
  * What is done is the table's business (clone_options.c), which says for each option, and for
  * each key of those that have keys, by which rule its value goes; the rules are in
  * clone_values.c and clone_paths.c. Only the few options that are about the clone itself
- * (its machine, its pid file, its monitor, how it begins) are here.
+ * (its machine and accelerator, its pid file, its monitor, how it begins) are here.
  *
  * Not read is what other files say, -readconfig's among them: they are listed, and what paths
  * are in them has to be right over there as it is. */
@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "migrate/clone_options.h"
 #include "migrate/clone_values.h"
+#include "migrate/disk.h"
 
 /* Takes over @arg. */
 static void add(struct clone *clone, char *arg, bool changed)
@@ -82,10 +83,45 @@ static char *drop_user(struct cloning *cloning, const struct clone_option *optio
 	return as_is(cloning, option, arg);
 }
 
+/* What a configuration file says is not said again: QEMU ends of an accelerator that is both in
+ * -accel and in its [machine]. */
+static void look_into_config(struct cloning *cloning, const char *arg)
+{
+	const struct clone_source *src = cloning->src;
+	_autofree_ char *path = disk_absolute_path(arg, cloning->cwd);
+
+	cloning->configured = true;
+	cloning->accelerator_named |=
+		src->names_accelerator && src->names_accelerator(src->arg, path);
+}
+
 static char *argument(struct cloning *cloning, const struct clone_option *option, const char *arg)
 {
-	cloning->configured |= str_eq(option->name, "-readconfig");
+	if (str_eq(option->name, "-readconfig"))
+		look_into_config(cloning, arg);
 	return clone_value(cloning, option->rule, NULL, NULL, arg);
+}
+
+static char *name_kvm(struct cloning *cloning, const struct clone_option *option, const char *arg)
+{
+	cloning->accelerator_named = true;
+	return as_is(cloning, option, arg);
+}
+
+/* Of several -accel QEMU takes the first that works, and KVM may work on one host alone. */
+static char *accelerator(struct cloning *cloning, const struct clone_option *option,
+			 const char *arg)
+{
+	const char *real = cloning->src->accelerator, *name;
+	struct clone_words words;
+
+	cloning->accelerator_named = true;
+	clone_words_parse(&words, arg, option->implied);
+	name = clone_words_get(&words, "accel");
+	cloning->dropped = (str_eq(name, "kvm") && str_eq(real, "tcg")) ||
+			   (str_eq(name, "tcg") && str_eq(real, "kvm"));
+	clone_words_deinit(&words);
+	return cloning->dropped ? NULL : clone_keys(cloning, option, NULL, arg);
 }
 
 static char *with_keys(struct cloning *cloning, const struct clone_option *option, const char *arg)
@@ -112,6 +148,23 @@ static void pin_machine(struct cloning *cloning, struct clone_words *words)
 	}
 }
 
+/* As of -accel: the first of "kvm:tcg" that works. */
+static void pin_accelerator(struct cloning *cloning, struct clone_words *words)
+{
+	const char *real = cloning->src->accelerator;
+
+	for (size_t i = 0; i < words->count; i++) {
+		struct clone_word *word = &words->list[i];
+
+		if (!str_eq(word->key, "accel") || !word->value)
+			continue;
+		cloning->accelerator_named = true;
+		if (real && *real &&
+		    (str_eq(word->value, "kvm:tcg") || str_eq(word->value, "tcg:kvm")))
+			word->replacement = str_dup(real);
+	}
+}
+
 static char *machine(struct cloning *cloning, const struct clone_option *option, const char *arg)
 {
 	struct clone_words words;
@@ -119,6 +172,7 @@ static char *machine(struct cloning *cloning, const struct clone_option *option,
 
 	clone_words_parse(&words, arg, option->implied);
 	pin_machine(cloning, &words);
+	pin_accelerator(cloning, &words);
 	clone_values(cloning, option->group, NULL, &words);
 	changed = clone_words_join(&words);
 	clone_words_deinit(&words);
@@ -208,15 +262,17 @@ static void clone_option(struct cloning *cloning, const struct clone_option *opt
 		[CLONE_PIDFILE] = write_pid, [CLONE_ARGUMENT] = argument,
 		[CLONE_KEYS] = with_keys,    [CLONE_MACHINE] = machine,
 		[CLONE_SETTING] = setting,   [CLONE_DEFAULT] = device_default,
+		[CLONE_KVM] = name_kvm,      [CLONE_ACCEL] = accelerator,
 	};
 	const char *name = **argv;
 	char *changed;
 
 	cloning->option = option->name;
+	cloning->dropped = option->how == CLONE_DROPPED || option->how == CLONE_DAEMON;
 	if (option->has_argument)
 		(*argv)++;
 	changed = hows[option->how](cloning, option, **argv);
-	if (option->how == CLONE_DROPPED || option->how == CLONE_DAEMON)
+	if (cloning->dropped)
 		return;
 	add(cloning->clone, str_dup(name), false);
 	if (option->has_argument)
@@ -230,12 +286,15 @@ static void clone_image_argument(struct cloning *cloning, const char *arg)
 	add_or_keep(cloning->clone, arg, clone_value(cloning, CLONE_IMAGE, NULL, NULL, arg));
 }
 
-/* A name without a slash is looked up in $PATH, here and there. */
+/* A name without a slash would be looked up in $PATH, and there that may lead to another one. */
 static void clone_program(struct cloning *cloning, const char *arg)
 {
-	cloning->option = "the program";
-	add_or_keep(cloning->clone, arg,
-		    strchr(arg, '/') ? clone_path(cloning, arg, CLONE_FILE_READ) : NULL);
+	const char *program = cloning->src->program ? cloning->src->program : arg;
+	char *path;
+
+	cloning->option = CLONE_PROGRAM;
+	path = strchr(program, '/') ? clone_path(cloning, program, CLONE_FILE_READ) : NULL;
+	add_or_keep(cloning->clone, arg, path || str_eq(program, arg) ? path : str_dup(program));
 }
 
 static void clone_options(struct cloning *cloning, const char *const *argv)
@@ -280,6 +339,10 @@ static void add_own_options(struct cloning *cloning)
 	if (!cloning->machine_pinned && src->machine && *src->machine) {
 		add(clone, str_dup("-machine"), true);
 		add(clone, str_dup(src->machine), true);
+	}
+	if (!cloning->accelerator_named && src->accelerator && *src->accelerator) {
+		add(clone, str_dup("-accel"), true);
+		add(clone, str_dup(src->accelerator), true);
 	}
 	add(clone, str_dup("-incoming"), true);
 	add(clone, str_dup("defer"), true);

@@ -14,11 +14,14 @@
 /* All borrowed. */
 struct clone_source {
 	const char *const *argv; /* the source's, with its program's name; NULL at the end */
+	const char *program;     /* the file that runs, absolute; NULL: what argv[0] names */
 	const char *cwd;         /* where the source was started, absolute; NULL: not known, then
 				  * relative paths are refused. A "/" is taken for not known when
 				  * there is a -daemonize: QEMU goes there then */
 	const char *machine;     /* what really runs, "pc-i440fx-7.2": /machine's QOM type
 				  * without "-machine"; NULL or "": not known, nothing pinned */
+	const char *accelerator; /* what it really runs under, "kvm" or "tcg"; NULL or "": not
+				  * known, nothing pinned */
 	const char *const *maps; /* SRCPREFIX=DSTPREFIX; NULL-terminated, NULL: none */
 	const char *monitor;     /* path of the source's QMP socket; NULL: it does not matter */
 	const char *dst_monitor; /* where it is to be over there */
@@ -31,7 +34,15 @@ struct clone_source {
 	 * own directories when it does not find them in its working directory
 	 * (-bios bios.bin). May be NULL: then these are never files of the user's. */
 	bool (*exists)(void *arg, const char *path);
-	void *arg; /* of both */
+
+	/* Whether @path (absolute) is the same file as @monitor, though written in another way, as
+	 * through a link. May be NULL: none is. */
+	bool (*is_monitor)(void *arg, const char *path);
+
+	/* Whether the configuration file @path (absolute) names an accelerator. May be NULL: none
+	 * does. */
+	bool (*names_accelerator)(void *arg, const char *path);
+	void *arg; /* of all */
 };
 
 enum clone_use {
@@ -43,11 +54,13 @@ enum clone_use {
 			     * where it is a directory here, it has to be one there */
 };
 
+#define CLONE_PROGRAM "the program"
+
 struct clone_file {
 	char *path;     /* over there, absolute */
 	char *src_path; /* here, absolute */
 	enum clone_use use;
-	const char *what; /* for words: "-drive", "the program"; static */
+	const char *what; /* for words: "-drive", CLONE_PROGRAM; static */
 };
 
 struct clone {

@@ -37,6 +37,8 @@ enum clone_how {
 	CLONE_MACHINE,  /* as CLONE_KEYS, and the type becomes the real one */
 	CLONE_SETTING,  /* -set group.id.key=value */
 	CLONE_DEFAULT,  /* -global driver.property=value */
+	CLONE_ACCEL,    /* as CLONE_KEYS, and dropped if it is not the real one */
+	CLONE_KVM,      /* -enable-kvm */
 	CLONE_HOWS,
 };
 

@@ -66,6 +66,12 @@ static bool same_path(const char *a, const char *b)
 	}
 }
 
+static bool is_monitor(const struct clone_source *src, const char *path)
+{
+	return src->monitor && (same_path(path, src->monitor) ||
+				(src->is_monitor && src->is_monitor(src->arg, path)));
+}
+
 /* Takes over @path and @src_path. */
 static void list_file(struct cloning *cloning, char *path, char *src_path, enum clone_use use)
 {
@@ -104,7 +110,7 @@ char *clone_path(struct cloning *cloning, const char *path, enum clone_use use)
 			       "a relative path, and it is not known where QEMU was started");
 		return NULL;
 	}
-	if (cloning->src->monitor && same_path(src, cloning->src->monitor)) {
+	if (is_monitor(cloning->src, src)) {
 		cloning->monitor_seen = true;
 		dst = str_dup(cloning->src->dst_monitor);
 	}

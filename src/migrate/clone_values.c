@@ -279,6 +279,30 @@ void clone_values(struct cloning *cloning, const char *group, const char *type,
 			adapt_driver(words, &words->list[i]);
 }
 
+/* QEMU does not go on before somebody has connected to a socket on which it listens, unless it is
+ * told not to wait; and to one over there nobody does before the guest is there. The last word for
+ * a key counts ("nowait" is another for this one, until 6.0). */
+static bool waits(const struct clone_words *words)
+{
+	const char *server = clone_words_get(words, "server");
+	const struct clone_word *wait = NULL;
+
+	for (size_t i = 0; i < words->count; i++)
+		if (str_eq(words->list[i].key, "wait") || str_eq(words->list[i].key, "nowait"))
+			wait = &words->list[i];
+	if (!server || !clone_words_is_on(server))
+		return false;
+	return !wait || str_eq(wait->key, "wait") == clone_words_is_on(wait->value);
+}
+
+/* Takes over @changed: @text as it is to be by now, NULL: as it was. */
+static char *without_waiting(const char *text, char *changed)
+{
+	_autofree_ char *now = changed;
+
+	return str_printf("%s,wait=off", now ? now : text);
+}
+
 char *clone_keys(struct cloning *cloning, const struct clone_option *option, const char *type,
 		 const char *text)
 {
@@ -288,6 +312,8 @@ char *clone_keys(struct cloning *cloning, const struct clone_option *option, con
 	if (clone_words_parse(&words, text, option->implied)) {
 		clone_values(cloning, option->group, type, &words);
 		changed = clone_words_join(&words);
+		if (str_eq(option->group, "chardev") && !words.json && waits(&words))
+			changed = without_waiting(text, changed);
 	} else {
 		cloning_refuse(cloning, NULL, NULL, "its JSON cannot be read");
 	}

@@ -16,6 +16,8 @@ struct cloning {
 	bool read_only;     /* the image at hand is read-only whatever its own words say */
 	bool monitor_seen;
 	bool machine_pinned;
+	bool accelerator_named;
+	bool dropped;    /* the option at hand is not to be repeated */
 	bool paused;     /* -S was among the arguments */
 	bool configured; /* -readconfig was */
 	bool lost;       /* at an unknown option: what the next argument is, is not known */

@@ -50,8 +50,9 @@
 #include "base/str.h"
 #include "migrate/key_directory.h"
 
-/* What is kept of what the program says. */
+/* The longest line of the program's, and how much of several is kept in words. */
 #define WORDS_MAX 4096
+#define WORDS_KEPT 1024
 
 struct guard {
 	struct loop *loop;
@@ -62,7 +63,9 @@ struct guard {
 	struct buf in, out;
 	int64_t timeout_ms;
 	bool ready, started, ended, released, undone;
-	char words[WORDS_MAX]; /* the last line of the program */
+	char words[WORDS_KEPT + WORDS_MAX]; /* of the program; see take_words() */
+	size_t kept;                        /* bytes of them that stay */
+	bool failed;                        /* they begin with an error */
 };
 
 /* So many naps of the dog, and so many of our signs of life, are its patience. */
@@ -145,6 +148,33 @@ static void take_order(struct guard *g, const char *word)
 		g->ended = true;
 }
 
+/* QEMU's own begin with its name, "kvm: ..."; those that explain one ("Use -machine help to list
+ * supported machines") do not. */
+static bool is_error(const char *line)
+{
+	size_t len = strcspn(line, ": ");
+
+	return len && str_starts(line + len, ": ") && !strstr(line, ": warning: ") &&
+	       !strstr(line, ": info: ");
+}
+
+/* From its first error on all that it says, as far as there is room, and always the last; before
+ * that the last line alone. */
+static void take_words(struct guard *g, const char *line)
+{
+	bool first = !g->failed && is_error(line);
+	size_t end;
+
+	g->failed |= first;
+	if (first || !g->failed)
+		g->kept = 0;
+	snprintf(g->words + g->kept, sizeof(g->words) - g->kept, "%s%s", g->kept ? "; " : "", line);
+	str_sanitize(g->words);
+	end = strlen(g->words);
+	if (g->failed && (!g->kept || end <= WORDS_KEPT))
+		g->kept = end < WORDS_KEPT ? end : WORDS_KEPT;
+}
+
 static void take_line(struct guard *g, char *line)
 {
 	size_t len = strlen(g->token);
@@ -152,8 +182,7 @@ static void take_line(struct guard *g, char *line)
 	if (strncmp(line, g->token, len) == 0 && line[len] == ' ') {
 		take_order(g, line + len + 1);
 	} else if (*line) {
-		snprintf(g->words, sizeof(g->words), "%s", line);
-		str_sanitize(g->words);
+		take_words(g, line);
 	}
 }
 
@@ -342,7 +371,9 @@ int guard_run(struct guard *g, const char *cwd, const char *const *environment,
 	_cleanup_buf_ struct buf order = {0};
 	_autofree_ char *directory = str_shell_quote(cwd);
 
-	g->started = g->ended = false;
+	g->started = g->ended = g->failed = false;
+	g->words[0] = '\0';
+	g->kept = 0;
 	buf_printf(&order, "run\n");
 	buf_printf(&order, "sh -c 'cd \"$1\" && shift && exec \"$@\"' sh %s env ", directory);
 	add_words(&order, environment);

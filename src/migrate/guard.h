@@ -39,7 +39,8 @@ int guard_keys(struct guard *guard, const char *directory, struct err *err);
 int guard_run(struct guard *guard, const char *cwd, const char *const *environment,
 	      const char *const *argv, struct err *err);
 
-/* Whether that program has ended, and what it said last: "qemu-system-x86_64: ...". */
+/* Whether that program has ended, and why, by its own words: the first error that it told and
+ * what it said after that, "qemu-system-x86_64: ...; ...", or its last line. */
 bool guard_program_ended(const struct guard *guard);
 const char *guard_last_words(const struct guard *guard);
 

@@ -61,6 +61,10 @@ void look_at_space(struct migration *m);
 void look_at_clone(struct migration *m);
 void look_at_clone_over_there(struct migration *m);
 
+/* --clone: objects to a display of the source's that nobody has over there; tells that its terminal
+ * is not there either. */
+void look_at_console(struct migration *m);
+
 /* --clone: tells that the guest has its host's own CPU, and the other host's is another. */
 void look_at_cpu(struct migration *m);
 

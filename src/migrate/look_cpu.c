@@ -29,23 +29,6 @@ static const char *argument_of(const struct migration *m, const char *name)
 	return found;
 }
 
-/* Without KVM a CPU is QEMU's own work on every host. */
-static bool has_kvm(const struct migration *m)
-{
-	static const char *const names[] = {"-accel", "-machine", "-M"};
-
-	for (char **arg = m->process.argv; *arg; arg++)
-		if (str_eq(*arg, "-enable-kvm") || str_eq(*arg, "--enable-kvm"))
-			return true;
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		const char *value = argument_of(m, names[i]);
-
-		if (value && strstr(value, "kvm"))
-			return true;
-	}
-	return false;
-}
-
 struct cpu {
 	char *model; /* "" where the kernel tells none */
 	char *flags; /* with a space before and behind each */
@@ -119,8 +102,9 @@ void look_at_cpu(struct migration *m)
 	size_t len = model ? strcspn(model, ",") : 0;
 	struct cpu here = {0}, there = {0};
 
+	/* Without KVM a CPU is QEMU's own work on every host. */
 	if (!((len == 4 && str_starts(model, "host")) || (len == 3 && str_starts(model, "max"))) ||
-	    !has_kvm(m))
+	    !str_eq(m->accelerator, "kvm"))
 		return;
 	if (cpu_read(m, m->here, &here) == 0 && cpu_read(m, m->host, &there) == 0)
 		compare(m, &here, &there);

@@ -107,6 +107,7 @@ struct migration {
 	/* --clone */
 	struct source_process process; /* of the source's QEMU */
 	struct clone clone;            /* the destination's command line */
+	char accelerator[16];          /* that the source runs under; qmp_accelerator_query() */
 	struct problems repairs;       /* what of it is so since the source's start, for words */
 	char *scope_unit;              /* --scope: as that of the source's; NULL: any */
 	char *scope_slice;             /* the same */

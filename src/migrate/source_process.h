@@ -19,7 +19,7 @@ int source_user_read(struct source_user *user, pid_t pid);
 struct source_process {
 	char **argv;        /* NULL at the end */
 	char **environment; /* "A=b", only what matters to a QEMU; NULL at the end */
-	char *program;      /* what runs: argv[0] where that is a path, else the executable's */
+	char *program;      /* what runs: argv[0] where that is absolute, else the executable */
 	char *cwd;
 	char *user; /* the name of its user, or the number */
 };

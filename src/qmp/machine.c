@@ -51,3 +51,22 @@ int qmp_machine_query(struct qmp *qmp, struct qmp_machine *machine, struct err *
 	parse_cpus(machine, cpus);
 	return 0;
 }
+
+int qmp_accelerator_query(struct qmp *qmp, char name[16], struct err *err)
+{
+	_cleanup_json_ json_t *kvm = NULL;
+	_cleanup_json_ json_t *all = NULL;
+	const char *enabled;
+
+	name[0] = '\0';
+	if (ask(qmp, "query-kvm", NULL, &kvm, err) < 0)
+		return -1;
+	if (!json_is_true(json_object_get(kvm, "enabled")) &&
+	    ask(qmp, "query-accelerators", NULL, &all, err) < 0)
+		return -1;
+	enabled = json_is_true(json_object_get(kvm, "enabled")) ? "kvm" : qmp_str(all, "enabled");
+	if (enabled || kvm)
+		snprintf(name, 16, "%s", enabled ? enabled : "tcg");
+	str_sanitize(name);
+	return 0;
+}

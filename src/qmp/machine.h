@@ -26,4 +26,8 @@ struct qmp_machine {
  * left empty. */
 int qmp_machine_query(struct qmp *qmp, struct qmp_machine *machine, struct err *err);
 
+/* What runs the guest's CPUs, "kvm" or "tcg" (query-kvm, query-accelerators). A QEMU before 11
+ * tells of KVM only: what is not is said to be "tcg". "" when it refuses to tell. */
+int qmp_accelerator_query(struct qmp *qmp, char name[16], struct err *err);
+
 #endif

@@ -298,19 +298,20 @@ START_TEST(sockets_and_their_like)
 		{"-chardev", "pipe,id=a,path=/srv/p", "pipe,id=a,path=/data/p", "/data/p",
 		 CLONE_FILE_CREATED},
 		{"-chardev", "spicevmc,id=a,name=/srv/x", NULL, NULL, 0},
-		{"-serial", "unix:s,,1,server=on", "unix:/run/vm/s,,1,server=on", "/run/vm/s,1",
-		 CLONE_FILE_CREATED},
+		{"-serial", "unix:s,,1,server=on", "unix:/run/vm/s,,1,server=on,wait=off",
+		 "/run/vm/s,1", CLONE_FILE_CREATED},
 		{"-serial", "unix:/s", NULL, "/s", CLONE_FILE_READ},
 		{"-serial", "file:l,1", "file:/run/vm/l,1", "/run/vm/l,1", CLONE_FILE_CREATED},
 		{"-parallel", "pipe:/srv/p", "pipe:/data/p", "/data/p", CLONE_FILE_CREATED},
-		{"-monitor", "mon:unix:m,server", "mon:unix:/run/vm/m,server", "/run/vm/m",
+		{"-monitor", "mon:unix:m,server", "mon:unix:/run/vm/m,server,wait=off", "/run/vm/m",
 		 CLONE_FILE_CREATED},
 		{"-serial", "mon:stdio", NULL, NULL, 0},
 		{"-serial", "none", NULL, NULL, 0},
 		{"-serial", "/dev/null", NULL, NULL, 0},
 		{"-monitor", "tcp:h:1,server=on,wait=off", NULL, NULL, 0},
 		{"-serial", "telnet:h:1,server=on,logfile=l",
-		 "telnet:h:1,server=on,logfile=/run/vm/l", "/run/vm/l", CLONE_FILE_CREATED},
+		 "telnet:h:1,server=on,logfile=/run/vm/l,wait=off", "/run/vm/l",
+		 CLONE_FILE_CREATED},
 		{"-qmp", "chardev:x", NULL, NULL, 0},
 		{"-gdb", "tcp::1234", NULL, NULL, 0},
 		{"-vnc", ":1,password=on", NULL, NULL, 0},
@@ -332,6 +333,29 @@ START_TEST(sockets_and_their_like)
 		{"-netdev", "dgram,id=n,local.type=unix,local.path=s",
 		 "dgram,id=n,local.type=unix,local.path=/run/vm/s", "/run/vm/s",
 		 CLONE_FILE_CREATED},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(ones); i++)
+		check_one(&ones[i]);
+}
+END_TEST
+
+/* QEMU would stand still at its start until somebody connects. */
+START_TEST(sockets_do_not_wait)
+{
+	static const struct one ones[] = {
+		{"-serial", "telnet::4444,server", "telnet::4444,server,wait=off", NULL, 0},
+		{"-serial", "mon:tcp::1,server,wait", "mon:tcp::1,server,wait,wait=off", NULL, 0},
+		{"-monitor", "unix:/m,server", "unix:/m,server,wait=off", "/m", CLONE_FILE_CREATED},
+		{"-chardev", "socket,id=a,port=1,server=on,wait=on",
+		 "socket,id=a,port=1,server=on,wait=on,wait=off", NULL, 0},
+		{"-chardev", "socket,id=a,port=1,server=y,nowait=off",
+		 "socket,id=a,port=1,server=y,nowait=off,wait=off", NULL, 0},
+		{"-chardev", "socket,id=a,wait=on,port=1,server,nowait", NULL, NULL, 0},
+		{"-serial", "websocket::1,server=on,wait=off", NULL, NULL, 0},
+		{"-serial", "tcp:h:1,wait=on", NULL, NULL, 0},
+		{"-serial", "tcp:h:1,server=off", NULL, NULL, 0},
+		{"-netdev", "stream,id=n,server=on,addr.type=inet,addr.host=h", NULL, NULL, 0},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(ones); i++)
@@ -401,6 +425,83 @@ START_TEST(a_machine_that_was_not_named_is_added)
 	no_problems();
 	is_argv(argv);
 	forget();
+}
+END_TEST
+
+/* All but the program, which is @program, and what is always added. */
+static void check_accelerator(const char *real, const char *const *typed, const char *const *made)
+{
+	const char *argv[16] = {"kvm", "-M", machine_name};
+	const char *expected[16] = {"/usr/bin/qemu", "-M", machine_name};
+	struct clone_source src = source(argv);
+
+	for (size_t i = 0; typed[i]; i++)
+		argv[3 + i] = typed[i];
+	for (size_t i = 0; made[i]; i++)
+		expected[3 + i] = made[i];
+	src.program = expected[0];
+	src.accelerator = real;
+	src.names_accelerator = exists;
+	clone_make(&src, &clone, &problems);
+	no_problems();
+	is_argv(expected);
+	forget();
+}
+
+/* QEMU takes KVM by itself where it is called "kvm". */
+START_TEST(the_accelerator_is_the_one_that_runs)
+{
+	static const struct {
+		const char *real, *typed[6], *made[6];
+	} ones[] = {
+		{"kvm", {NULL}, {"-accel", "kvm"}},
+		{"tcg", {NULL}, {"-accel", "tcg"}},
+		{"", {NULL}, {NULL}},
+		{"kvm", {"-enable-kvm"}, {"-enable-kvm"}},
+		{"kvm", {"-accel", "kvm,thread=multi"}, {"-accel", "kvm,thread=multi"}},
+		{"kvm", {"-accel", "tcg", "-accel", "accel=kvm"}, {"-accel", "accel=kvm"}},
+		{"tcg", {"-accel", "kvm", "-accel", "tcg"}, {"-accel", "tcg"}},
+		{"", {"-accel", "kvm", "-accel", "tcg"}, {"-accel", "kvm", "-accel", "tcg"}},
+		{"xen", {"-accel", "xen", "-accel", "tcg"}, {"-accel", "xen", "-accel", "tcg"}},
+		{"kvm", {"-machine", "accel=kvm:tcg"}, {"-machine", "accel=kvm"}},
+		{"tcg", {"-machine", "accel=kvm:tcg,usb=off"}, {"-machine", "accel=tcg,usb=off"}},
+		{"tcg", {"-machine", "accel=tcg"}, {"-machine", "accel=tcg"}},
+		{"tcg", {"-machine", "accel=xen:tcg"}, {"-machine", "accel=xen:tcg"}},
+		{"tcg", {"-readconfig", "/a.cfg"}, {"-readconfig", "/a.cfg", "-accel", "tcg"}},
+		{"tcg", {"-readconfig", "here.bin"}, {"-readconfig", "/run/vm/here.bin"}},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(ones); i++)
+		check_accelerator(ones[i].real, ones[i].typed, ones[i].made);
+}
+END_TEST
+
+START_TEST(the_program_is_the_one_that_runs)
+{
+	static const struct {
+		const char *typed, *program, *made;
+	} ones[] = {
+		{"kvm", "/usr/bin/qemu", "/usr/bin/qemu"},
+		{"/usr/bin/kvm", "/usr/bin/kvm", "/usr/bin/kvm"},
+		{"/srv/bin/qemu", "/srv/bin/qemu", "/data/bin/qemu"},
+		{"qemu", "/srv/bin/qemu", "/data/bin/qemu"},
+		{"../qemu", "/srv/bin/qemu", "/data/bin/qemu"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(ones); i++) {
+		const char *const argv[] = {ones[i].typed, "-M", machine_name, NULL};
+		struct clone_source src = source(argv);
+
+		src.program = ones[i].program;
+		clone_make(&src, &clone, &problems);
+		no_problems();
+		ck_assert_str_eq(clone.argv[0], ones[i].made);
+		ck_assert(clone.changed[0] == (strcmp(ones[i].typed, ones[i].made) != 0));
+		ck_assert_uint_eq(clone.files_count, 1);
+		ck_assert_str_eq(clone.files[0].path, ones[i].made);
+		ck_assert_str_eq(clone.files[0].what, CLONE_PROGRAM);
+		forget();
+	}
 }
 END_TEST
 
@@ -498,6 +599,12 @@ START_TEST(a_daemon_has_left_where_its_paths_begin)
 }
 END_TEST
 
+static bool leads_to_monitor(void *arg, const char *path)
+{
+	ck_assert_ptr_eq(arg, &machine_name);
+	return strcmp(path, "/var/run/vm/q") == 0;
+}
+
 START_TEST(the_monitor_is_where_it_is_wanted)
 {
 	static const struct {
@@ -506,7 +613,8 @@ START_TEST(the_monitor_is_where_it_is_wanted)
 		{"-qmp", "unix:/run/vm/q,server=on,wait=off", "unix:/q2,server=on,wait=off"},
 		{"-qmp-pretty", "unix:q,server,nowait", "unix:/q2,server,nowait"},
 		{"-chardev", "socket,id=m,path=/run//vm/./q,server=on",
-		 "socket,id=m,path=/q2,server=on"},
+		 "socket,id=m,path=/q2,server=on,wait=off"},
+		{"-qmp", "unix:/var/run/vm/q,server,nowait", "unix:/q2,server,nowait"},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(monitors); i++) {
@@ -518,6 +626,7 @@ START_TEST(the_monitor_is_where_it_is_wanted)
 
 		src.monitor = "/run/vm/q";
 		src.dst_monitor = "/q2";
+		src.is_monitor = leads_to_monitor;
 		clone_make(&src, &clone, &problems);
 		no_problems();
 		is_argv(made);
@@ -889,9 +998,12 @@ int main(void)
 		images_that_stay_are_listed,
 		paths_are_absolute_and_mapped,
 		sockets_and_their_like,
+		sockets_do_not_wait,
 		several_paths_in_one_argument,
 		the_machine_is_the_one_that_runs,
 		a_machine_that_was_not_named_is_added,
+		the_accelerator_is_the_one_that_runs,
+		the_program_is_the_one_that_runs,
 		states_to_begin_with_are_dropped,
 		a_guest_that_waits_already_waits_once,
 		daemons_are_told,

@@ -607,6 +607,37 @@ START_TEST(the_environment_is_set)
 }
 END_TEST
 
+/* What a program says that then ends, and what is told of it. */
+static void check_words(const char *said, const char *told)
+{
+	const char *argv[] = {"sh", "-c", "printf '%b' \"$0\" >&2; exit 1", said, NULL};
+
+	ck_assert_ok(guard_run(guard, "/", NULL, argv, &err), &err);
+	ck_assert(holds(has_ended, guard));
+	ck_assert_str_eq(guard_last_words(guard), told);
+}
+
+/* As QEMU has them: warnings, an error, and what explains it. */
+START_TEST(an_error_is_told_with_what_explains_it)
+{
+	_autofree_ char *line = mem_zalloc(1, 1001);
+	_autofree_ char *said = NULL;
+	_autofree_ char *told = NULL;
+
+	begin();
+	check_words("kvm: warning: no pni\\nkvm: unsupported machine type\\n"
+		    "Use -machine help to list supported machines\\n",
+		    "kvm: unsupported machine type; Use -machine help to list supported machines");
+	check_words("kvm: -chardev socket,id=a: info: waiting\\nVNC runs\\n", "VNC runs");
+	check_words("", "it gave no reason");
+	memset(line, 'x', 1000);
+	said = str_printf("q: %s\\nmore and more and more and more\\nthe end\\n", line);
+	told = str_printf("q: %s; the end", line);
+	check_words(said, told);
+	end();
+}
+END_TEST
+
 /* Debian's sh, the busiest of other distributions', and the smallest's. */
 static const char *const shells[] = {"sh", "bash", "bash --posix", "busybox sh"};
 
@@ -641,6 +672,7 @@ int main(void)
 		an_undo_is_not_kept_by_a_grandchild,
 		a_program_that_does_not_obey_is_killed,
 		a_program_that_ends_is_told_with_its_last_words,
+		an_error_is_told_with_what_explains_it,
 		a_program_is_not_the_guard,
 		arguments_arrive_byte_for_byte,
 		any_arguments_arrive_byte_for_byte,
