@@ -139,6 +139,31 @@ void look_at_clone(struct migration *m)
 
 /* --- whether it can be --- */
 
+static enum file_kind kind_here(struct migration *m, const struct clone_file *file)
+{
+	_autofree_ char *path = source_path(m, file->src_path);
+	struct file_info info;
+
+	return host_file_info(m->here, path, &info, NULL) < 0 ? FILE_ABSENT : info.kind;
+}
+
+/* What QEMU makes in it has names of its own; where there is none, QEMU makes a file of its name
+ * (memory-backend-file, -mem-path). */
+static void look_at_directory(struct migration *m, const struct clone_file *file)
+{
+	struct file_info info;
+	struct err err;
+
+	if (host_file_info(m->host, file->path, &info, &err) < 0)
+		problems_add(&m->problems, "%s: %s, which %s needs", m->dst.name, err.text,
+			     file->what);
+	else if (info.kind != FILE_DIRECTORY)
+		problems_add(&m->problems,
+			     "%s: there is no directory %s, which %s needs, as it is here; make it "
+			     "there, or name another one with --map",
+			     m->dst.name, file->path, file->what);
+}
+
 static void look_at_one_file(struct migration *m, const struct clone_file *file)
 {
 	_autofree_ char *directory = str_directory(file->path);
@@ -147,7 +172,9 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 	struct file_info info;
 	struct err err;
 
-	if (host_file_info(m->host, path, &info, &err) < 0)
+	if (created && kind_here(m, file) == FILE_DIRECTORY)
+		look_at_directory(m, file);
+	else if (host_file_info(m->host, path, &info, &err) < 0)
 		problems_add(&m->problems,
 			     "%s: %s, which %s needs; make it there, or name another "
 			     "place with --map",

@@ -1,0 +1,120 @@
+/* What --clone has to be over there, looked at on this host in a directory of the test's own: in
+ * "here" are the source's files, in "there" the destination's. */
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+#include "migrate/look.h"
+#include "unit.h"
+
+static char root[64];
+static char program[] = "qemu", user[] = "root", *words[] = {program, NULL};
+static struct options opt = {.timeouts.answer_ms = 20000};
+static struct migration m;
+
+static char *path_of(const char *name)
+{
+	return str_printf("%s/%s", root, name);
+}
+
+static void make_directory(const char *name)
+{
+	_autofree_ char *path = path_of(name);
+
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+}
+
+static void make_file(const char *name)
+{
+	_autofree_ char *path = path_of(name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+}
+
+static void begin(void)
+{
+	snprintf(root, sizeof(root), "/tmp/vmferry-unit-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(root));
+	make_directory("here");
+	make_directory("there");
+	m = (struct migration){.opt = &opt, .loop = loop_new(NULL), .dst.name = "hostb"};
+	m.here = host_local(m.loop, 20000);
+	m.host = host_local(m.loop, 20000);
+	m.process.argv = words;
+	m.process.user = user;
+}
+
+static void needs(const char *name, enum clone_use use, const char *what)
+{
+	struct clone *clone = &m.clone;
+
+	clone->files = mem_grow(clone->files, clone->files_count + 1, sizeof(*clone->files));
+	clone->files[clone->files_count++] =
+		(struct clone_file){.path = str_printf("%s/there/%s", root, name),
+				    .src_path = str_printf("%s/here/%s", root, name),
+				    .use = use,
+				    .what = what};
+}
+
+static void end(void)
+{
+	_autofree_ char *command = str_printf("rm -r %s", root);
+
+	clone_deinit(&m.clone);
+	problems_deinit(&m.problems);
+	host_close(m.here);
+	host_close(m.host);
+	loop_free(m.loop);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static bool is_told(const char *part)
+{
+	for (size_t i = 0; i < m.problems.count; i++)
+		if (strstr(m.problems.list[i], part))
+			return true;
+	return false;
+}
+
+static void told(const char *name, const char *begins)
+{
+	_autofree_ char *path = str_printf("%s/there/%s", root, name);
+	_autofree_ char *words_of_it = str_printf("hostb: %s%s", begins, path);
+
+	ck_assert_msg(is_told(words_of_it), "not told: %s", words_of_it);
+}
+
+START_TEST(a_directory_for_ram_has_to_be_one)
+{
+	begin();
+	make_directory("here/huge");
+	make_directory("here/both");
+	make_directory("here/file");
+	make_directory("there/both");
+	make_file("there/file");
+	needs("huge", CLONE_FILE_CREATED, "-mem-path");
+	needs("both", CLONE_FILE_CREATED, "-mem-path");
+	needs("file", CLONE_FILE_CREATED, "-object");
+	look_at_clone_over_there(&m);
+	told("huge", "there is no directory ");
+	told("file", "there is no directory ");
+	ck_assert(!is_told("there/both"));
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		a_directory_for_ram_has_to_be_one,
+	};
+
+	return unit_run("clone_look", tests, COUNT_OF(tests));
+}
