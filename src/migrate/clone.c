@@ -164,15 +164,35 @@ static void look_at_directory(struct migration *m, const struct clone_file *file
 			     m->dst.name, file->path, file->what);
 }
 
+/* Another guest's would be mapped without a word. */
+static void look_at_ram(struct migration *m, const struct clone_file *file)
+{
+	struct file_info info;
+	struct err err;
+
+	if (host_file_info(m->host, file->path, &info, &err) < 0)
+		problems_add(&m->problems, "%s: %s, which %s needs", m->dst.name, err.text,
+			     file->what);
+	else if (info.kind == FILE_ABSENT)
+		extras_add_ram(m, file);
+	else
+		problems_add(&m->problems,
+			     "%s: %s exists already, in which %s would put the guest's memory; "
+			     "remove it if no QEMU uses it, or name another place with --map",
+			     m->dst.name, file->path, file->what);
+}
+
 static void look_at_one_file(struct migration *m, const struct clone_file *file)
 {
 	_autofree_ char *directory = str_directory(file->path);
-	bool created = file->use == CLONE_FILE_CREATED;
+	enum file_kind here = kind_here(m, file);
+	bool ram = file->use == CLONE_FILE_RAM && here != FILE_OTHER && here != FILE_BLOCK_DEVICE;
+	bool created = file->use == CLONE_FILE_CREATED || ram;
 	const char *path = created ? directory : file->path;
 	struct file_info info;
 	struct err err;
 
-	if (created && kind_here(m, file) == FILE_DIRECTORY)
+	if (created && here == FILE_DIRECTORY)
 		look_at_directory(m, file);
 	else if (host_file_info(m->host, path, &info, &err) < 0)
 		problems_add(&m->problems,
@@ -190,32 +210,37 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 				  "copy it there%s, or name another place with --map",
 			m->dst.name, path, file->what,
 			extras_can_copy(file) ? " (--copy-extra does)" : "");
+	else if (ram)
+		look_at_ram(m, file);
 }
 
 /* QEMU takes a socket's path away from whoever listens there, and a file that two of one host
- * write to is the source's, too. */
-static void look_for_owner(struct migration *m, const struct clone_file *file)
+ * write to is the source's, too. True when that was objected to. */
+static bool look_for_owner(struct migration *m, const struct clone_file *file)
 {
 	struct file_info info;
 	struct stream *stream;
+	bool listens;
 
 	if (file->use == CLONE_FILE_READ || str_eq(file->path, m->opt->dst.socket) ||
 	    host_file_info(m->host, file->path, &info, NULL) < 0 || info.kind == FILE_ABSENT ||
 	    info.kind == FILE_DIRECTORY)
-		return;
+		return false;
 	if (look_is_same_host(m) && look_same_storage(m, file->src_path, file->path, NULL) == 1) {
 		problems_add(&m->problems,
 			     "%s: %s of %s is the source's own; name another place with --map",
 			     m->dst.name, file->path, file->what);
-		return;
+		return true;
 	}
 	stream = info.kind == FILE_OTHER ? host_unix_stream(m->host, file->path, NULL) : NULL;
-	if (stream)
+	listens = stream != NULL;
+	if (listens)
 		problems_add(&m->problems,
 			     "%s: a program listens on %s already, where %s makes a socket; end "
 			     "it, or name another place with --map",
 			     m->dst.name, file->path, file->what);
 	stream_close(stream);
+	return listens;
 }
 
 /* Its QEMU is to run as the same user; only root can see to that. One that becomes that user by
@@ -254,8 +279,8 @@ void look_at_clone_over_there(struct migration *m)
 	if (!m->process.argv || !m->host)
 		return;
 	for (size_t i = 0; i < m->clone.files_count; i++) {
-		look_at_one_file(m, &m->clone.files[i]);
-		look_for_owner(m, &m->clone.files[i]);
+		if (!look_for_owner(m, &m->clone.files[i]))
+			look_at_one_file(m, &m->clone.files[i]);
 	}
 	look_at_user(m);
 	look_at_cpu(m);

@@ -80,7 +80,7 @@ static char *vnc_display(struct cloning *cloning, const struct value *value)
 static char *ram_path(struct cloning *cloning, const struct value *value)
 {
 	return clone_path(cloning, value->text,
-			  is_on(value, "readonly") ? CLONE_FILE_READ : CLONE_FILE_CREATED);
+			  is_on(value, "readonly") ? CLONE_FILE_READ : CLONE_FILE_RAM);
 }
 
 /* qemu_find_file(): as it is first, then in the directories of QEMU's installation and of -L,

@@ -46,6 +46,13 @@ class CloneTest(FaultTest):
     def no_qemu(self):
         return not [line for line in self.b.processes().values() if "qemu" in line]
 
+    def halted_clone(self, move, step):
+        process = self.start_vmferry(*self.arguments_of("migrate", move),
+                                     env={"VMFERRY_TEST_HALT_BEFORE": step},
+                                     stdout=-1, stderr=-1, text=True)
+        self.wait_for_halt(process, step)
+        return process
+
 
 class Clone(CloneTest):
     def test_blockdev(self):
@@ -182,13 +189,6 @@ class Clone(CloneTest):
 
 
 class Bound(CloneTest):
-    def halted_clone(self, move, step):
-        process = self.start_vmferry(*self.arguments_of("migrate", move),
-                                     env={"VMFERRY_TEST_HALT_BEFORE": step},
-                                     stdout=-1, stderr=-1, text=True)
-        self.wait_for_halt(process, step)
-        return process
-
     def test_killed_at_each_step(self):
         """kill -9 of vmferry: over there everything goes by itself."""
         for step in ("create", "clone", "accept", "hold", "export", "copy"):

@@ -68,6 +68,7 @@ static void end(void)
 	_autofree_ char *command = str_printf("rm -r %s", root);
 
 	clone_deinit(&m.clone);
+	extras_deinit(&m.extras);
 	problems_deinit(&m.problems);
 	host_close(m.here);
 	host_close(m.host);
@@ -99,13 +100,45 @@ START_TEST(a_directory_for_ram_has_to_be_one)
 	make_directory("here/file");
 	make_directory("there/both");
 	make_file("there/file");
-	needs("huge", CLONE_FILE_CREATED, "-mem-path");
-	needs("both", CLONE_FILE_CREATED, "-mem-path");
-	needs("file", CLONE_FILE_CREATED, "-object");
+	needs("huge", CLONE_FILE_RAM, "-mem-path");
+	needs("both", CLONE_FILE_RAM, "-mem-path");
+	needs("file", CLONE_FILE_RAM, "-object");
 	look_at_clone_over_there(&m);
 	told("huge", "there is no directory ");
 	told("file", "there is no directory ");
 	ck_assert(!is_told("there/both"));
+	ck_assert_uint_eq(m.extras.count, 0);
+	end();
+}
+END_TEST
+
+START_TEST(a_file_for_ram_is_not_there_yet)
+{
+	begin();
+	make_file("here/ram");
+	make_file("here/guest");
+	make_file("there/guest");
+	needs("ram", CLONE_FILE_RAM, "-object");
+	needs("guest", CLONE_FILE_RAM, "-object");
+	needs("none/ram", CLONE_FILE_RAM, "-object");
+	look_at_clone_over_there(&m);
+	ck_assert_uint_eq(m.extras.count, 1);
+	ck_assert(m.extras.list[0].ram && m.extras.list[0].file == &m.clone.files[0]);
+	told("guest", "");
+	ck_assert(is_told("there/guest exists already, in which -object would put the guest's"));
+	told("none", "there is no directory ");
+	end();
+}
+END_TEST
+
+START_TEST(the_source_s_own_file_is_not_to_be_removed)
+{
+	begin();
+	make_file("here/ram");
+	needs("../here/ram", CLONE_FILE_RAM, "-object");
+	look_at_clone_over_there(&m);
+	ck_assert_uint_eq(m.problems.count, 1);
+	ck_assert(is_told("here/ram of -object is the source's own"));
 	end();
 }
 END_TEST
@@ -114,6 +147,8 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		a_directory_for_ram_has_to_be_one,
+		a_file_for_ram_is_not_there_yet,
+		the_source_s_own_file_is_not_to_be_removed,
 	};
 
 	return unit_run("clone_look", tests, COUNT_OF(tests));
