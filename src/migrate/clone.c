@@ -12,6 +12,7 @@
 
 #include "base/str.h"
 #include "migrate/clone_changes.h"
+#include "migrate/clone_options.h"
 #include "migrate/look.h"
 #include "migrate/scope.h"
 #include "migrate/step_functions.h"
@@ -77,6 +78,42 @@ static void look_for_other_images(struct migration *m)
 				m->disks.list[i].src_path ? m->disks.list[i].src_path : "no file");
 }
 
+static bool is_on_command_line(const struct migration *m, const char *path)
+{
+	for (size_t i = 0; i < m->clone.files_count; i++)
+		if (str_eq(m->clone.files[i].src_path, path))
+			return true;
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (str_eq(m->disks.list[i].src_path, path))
+			return true;
+	return false;
+}
+
+/* Media where it was not seen where on the command line they belong. What -readconfig says is not
+ * known. */
+static void look_for_other_media(struct migration *m)
+{
+	for (size_t i = 0; m->process.argv[i]; i++) {
+		const struct clone_option *option = clone_option_find(m->process.argv[i]);
+
+		if (option && str_eq(option->name, "-readconfig"))
+			return;
+	}
+	for (size_t i = 0; i < m->src.drives.count; i++) {
+		const struct qmp_drive *drive = &m->src.drives.list[i];
+		_autofree_ char *path = disk_absolute_path(drive->file, m->src_cwd);
+
+		if (drive->qdev && drive->inserted && !drive->temporary && path &&
+		    (drive->removable || drive->read_only) && !is_on_command_line(m, path))
+			problems_add(
+				&m->problems,
+				"drive %s: %s is in it now, which the source's command line "
+				"does not name, and which of its drives that is cannot be seen: "
+				"eject it, or start a QEMU over there that has it (--start)",
+				qmp_drive_name(drive), path);
+	}
+}
+
 /* What was put in for the changes is not of the source's command line either. */
 static void mark_repairs(struct migration *m)
 {
@@ -107,9 +144,13 @@ static void make_clone(struct migration *m)
 	};
 
 	if (machine && monitor && argv) {
+		size_t before = m->problems.count;
+
 		clone_make(&source, &m->clone, &m->problems);
 		mark_repairs(m);
 		look_for_other_images(m);
+		if (m->problems.count == before)
+			look_for_other_media(m);
 	}
 	for (size_t i = 0; argv && argv[i]; i++)
 		free(argv[i]);

@@ -305,6 +305,20 @@ class Media(RepairTest):
                 self.assertEqual(self.inserted(move)[0], None if kind == "none" else path)
                 move.check_moved([*RANDOM_NODES, "node: medium-"])
 
+    def test_a_device_without_an_id(self):
+        """Both media have one size, so nothing else tells them apart."""
+        path, iso = self.image("other.iso"), self.image("first.iso")
+        move = self.prepare_clone(extra=[
+            "-blockdev", f"file,node-name=isof,read-only=on,filename={iso}",
+            "-blockdev", "raw,node-name=iso,read-only=on,file=isof", "-device",
+            "ide-cd,drive=iso"])
+        self.on_both(iso)
+        self.on_both(path)
+        self.change(move, path)
+        self.moved(move)
+        self.assertEqual(self.inserted(move)[0], path)
+        move.check_moved([*RANDOM_NODES, "node: iso"])
+
 
 class Images(RepairTest):
     def snapshot(self, move, name="overlay.qcow2", **device):
