@@ -222,7 +222,7 @@ static char *absolute(const struct changing *c, const char *name)
 
 	if (path && path == name && path[strcspn(path, ":/")] == ':')
 		return str_dup(path);
-	return disk_absolute_path(path, c->m->process.cwd);
+	return disk_absolute_path(path, c->m->src_cwd);
 }
 
 /* The path on the command line, absolute unless it is none; NULL: there is nothing. Caller

@@ -219,7 +219,7 @@ int source_process_read(struct source_process *process, pid_t pid, struct err *e
 	if (read_list(pid, "cmdline", NULL, &process->argv, err) < 0 ||
 	    read_list(pid, "environ", matters, &process->environment, err) < 0 ||
 	    !(process->program = program_of(pid, process->argv[0], err)) ||
-	    !(process->cwd = read_link(pid, "cwd", err)) || !(process->user = user_of(pid, err))) {
+	    !(process->user = user_of(pid, err))) {
 		source_process_deinit(process);
 		return -1;
 	}
@@ -231,7 +231,6 @@ void source_process_deinit(struct source_process *process)
 	free_list(process->argv);
 	free_list(process->environment);
 	free(process->program);
-	free(process->cwd);
 	free(process->user);
 	*process = (struct source_process){0};
 }

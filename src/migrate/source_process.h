@@ -20,7 +20,6 @@ struct source_process {
 	char **argv;        /* NULL at the end */
 	char **environment; /* "A=b", only what matters to a QEMU; NULL at the end */
 	char *program;      /* what runs: argv[0] where that is a path, else the executable's */
-	char *cwd;
 	char *user; /* the name of its user, or the number */
 };
 

@@ -8,8 +8,7 @@
 #include "migrate/look.h"
 #include "unit.h"
 
-static char root[] = "/", directory[] = "/run/vm",
-	    anonymous[] = "/machine/peripheral-anon/device[0]",
+static char directory[] = "/run/vm", anonymous[] = "/machine/peripheral-anon/device[0]",
 	    second[] = "/machine/peripheral-anon/device[1]", ide_cd[] = "ide-cd", raw[] = "raw",
 	    node[] = "#block123", cd[] = "cd", one[] = "/srv/1.iso", two[] = "/srv/2.iso",
 	    relative[] = "1.iso", mapped[] = "/data/2.iso";
@@ -35,7 +34,6 @@ static struct qmp_drive medium(char *qdev, char *file)
 static void begin(size_t count)
 {
 	m = (struct migration){.opt = &opt, .src_cwd = directory, .dst.name = "hostb"};
-	m.process.cwd = root; /* as that of a daemon */
 	m.src.drives = (struct qmp_drives){drives, count};
 	m.dst.drives = (struct qmp_drives){dst_drives, COUNT_OF(dst_drives)};
 }
@@ -183,6 +181,23 @@ START_TEST(a_drive_whose_path_is_its_file_s)
 }
 END_TEST
 
+/* One that has gone to the background is in another directory since. */
+START_TEST(a_relative_name_is_where_it_was)
+{
+	static const char *const argv[] = {
+		"qemu", "-drive", "id=cd,media=cdrom,file=1.iso", "-drive", "if=floppy,file=1.iso",
+		NULL};
+
+	begin(1);
+	drives[0] = medium(anonymous, relative);
+	drives[0].device = cd;
+	change(argv);
+	is_argv(argv);
+	ck_assert_uint_eq(m.repairs.count, 0);
+	end();
+}
+END_TEST
+
 /* What is on the two sides of the first drive. */
 static void compare(char *src, char *dst)
 {
@@ -213,13 +228,10 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		another_medium_of_a_device_without_an_id,
-		the_same_medium_of_a_device_without_an_id,
-		no_medium_in_a_device_without_an_id,
-		one_of_two_devices_without_an_id,
-		which_of_two_devices_is_not_guessed,
-		a_drive_whose_path_is_its_file_s,
-		two_media_of_one_size,
+		another_medium_of_a_device_without_an_id, the_same_medium_of_a_device_without_an_id,
+		no_medium_in_a_device_without_an_id,      one_of_two_devices_without_an_id,
+		which_of_two_devices_is_not_guessed,      a_drive_whose_path_is_its_file_s,
+		a_relative_name_is_where_it_was,          two_media_of_one_size,
 	};
 
 	return unit_run("clone_images", tests, COUNT_OF(tests));
