@@ -284,37 +284,6 @@ static bool look_for_owner(struct migration *m, const struct clone_file *file)
 	return listens;
 }
 
-/* Its QEMU is to run as the same user; only root can see to that. One that becomes that user by
- * itself (-runas) has to be started as root: as the user it ends at once, since nobody else may
- * set groups (change_process_uid(), seen on 7.2). */
-static void look_at_user(struct migration *m)
-{
-	struct process_output output = {0};
-	struct err err;
-
-	if (host_command_ok(m->host, "id -un", m->opt->timeouts.answer_ms, &output, &err) < 0) {
-		problems_add(&m->problems, "%s", err.text);
-	} else {
-		_autofree_ char *login = str_printf(
-			"%.*s", (int)strcspn(output.out.data ? output.out.data : "", "\n"),
-			output.out.data ? output.out.data : "");
-
-		m->as_other_user = !str_eq(login, m->process.user);
-		look_at_scope(m, login);
-		if (m->clone.drops_user && !str_eq(login, "root"))
-			problems_add(&m->problems,
-				     "%s: the source's QEMU was started as root, to become %s by "
-				     "itself (-runas), and the login there is %s; log in as root",
-				     m->dst.name, m->process.user, login);
-		else if (m->as_other_user && !str_eq(login, "root"))
-			problems_add(&m->problems,
-				     "%s: the source's QEMU runs as %s, and the login there is %s; "
-				     "log in as %s or as root",
-				     m->dst.name, m->process.user, login, m->process.user);
-	}
-	process_output_deinit(&output);
-}
-
 void look_at_clone_over_there(struct migration *m)
 {
 	if (!m->process.argv || !m->host)
@@ -323,7 +292,7 @@ void look_at_clone_over_there(struct migration *m)
 		if (!look_for_owner(m, &m->clone.files[i]))
 			look_at_one_file(m, &m->clone.files[i]);
 	}
-	look_at_user(m);
+	look_at_clone_user(m);
 	look_at_cpu(m);
 }
 
@@ -364,50 +333,14 @@ int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 	return ret < 0 && err->kind != ERR_CLOSED ? -1 : 0;
 }
 
-/* What was made for another user is that user's. */
-static int give_file(struct migration *m, const char *made_path, int64_t timeout_ms,
-		     struct err *err)
-{
-	_autofree_ char *user = str_shell_quote(m->process.user);
-	_autofree_ char *path = str_shell_quote(made_path ? made_path : "");
-	_autofree_ char *command = str_printf("chown -h %s: %s", user, path);
-	struct process_output output = {0};
-	int ret = made_path ? host_command_ok(m->host, command, timeout_ms, &output, err) : 0;
-
-	process_output_deinit(&output);
-	return ret;
-}
-
-static int give_files(struct migration *m, int64_t timeout_ms, struct err *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->disks.count; i++)
-		ret = give_file(m, m->disks.list[i].made_path, timeout_ms, err);
-	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->extras.count; i++)
-		ret = give_file(m, m->extras.list[i].made_path, timeout_ms, err);
-	return ret;
-}
-
-/* runuser stays as the parent of what it runs, and ends it when it is ended itself. */
-static const char as_user[] =
-	"u=$1; shift; command -v setpriv >/dev/null || exec runuser -u \"$u\" -- \"$@\"; "
-	"i=$(id -u \"$u\") && g=$(id -g \"$u\") && "
-	"exec setpriv --reuid \"$i\" --regid \"$g\" --init-groups -- \"$@\"";
-
 /* The words with which it is started; the list is the caller's to free, the words are not. */
 static const char **words_of(const struct migration *m)
 {
-	const char **words = mem_zalloc(m->clone.count + 6 + SCOPE_WORDS_MAX, sizeof(*words));
+	const char **words =
+		mem_zalloc(m->clone.count + 2 + CLONE_USER_WORDS + SCOPE_WORDS_MAX, sizeof(*words));
 	size_t n = scope_words(m, words);
 
-	if (m->as_other_user && !m->clone.drops_user) {
-		words[n++] = "sh";
-		words[n++] = "-c";
-		words[n++] = as_user;
-		words[n++] = "sh";
-		words[n++] = m->process.user;
-	}
+	n += clone_user_words(m, words + n);
 	words[n++] = m->process.program;
 	for (size_t i = 1; i < m->clone.count; i++)
 		words[n++] = m->clone.argv[i];
@@ -425,7 +358,7 @@ int step_clone(struct migration *m, int64_t timeout_ms, struct err *err)
 	const char **words;
 	int ret;
 
-	if (give_files(m, timeout_ms, err) < 0)
+	if (clone_user_give(m, timeout_ms, err) < 0)
 		return -1;
 	words = words_of(m);
 	m->started_dst = true;

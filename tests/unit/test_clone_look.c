@@ -2,6 +2,8 @@
  * "here" are the source's files, in "there" the destination's. */
 #include <check.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +15,18 @@
 #include "unit.h"
 
 static char root[64];
-static char program[] = "qemu", user[] = "root", *words[] = {program, NULL};
+static char program[] = "qemu", *words[] = {program, NULL};
 static struct options opt = {.timeouts.answer_ms = 20000};
 static struct migration m;
+static char notes[512];
+
+static void on_note(void *arg, const char *text)
+{
+	(void)arg;
+	snprintf(notes, sizeof(notes), "%s", text);
+}
+
+static const struct report silent = {.note = on_note};
 
 static char *path_of(const char *name)
 {
@@ -48,7 +59,8 @@ static void begin(void)
 	m.here = host_local(m.loop, 20000);
 	m.host = host_local(m.loop, 20000);
 	m.process.argv = words;
-	m.process.user = user;
+	m.process.user = str_dup(getpwuid(geteuid())->pw_name);
+	m.report = &silent;
 }
 
 static void needs(const char *name, enum clone_use use, const char *what)
@@ -63,11 +75,31 @@ static void needs(const char *name, enum clone_use use, const char *what)
 				    .what = what};
 }
 
+static void source_user_forget(void)
+{
+	free(m.process.user);
+	free(m.process.group);
+	free(m.process.groups);
+	m.process.user = m.process.group = m.process.groups = NULL;
+}
+
+/* The source's QEMU runs so. NULL: as in source_process.h. */
+static void runs_as(const char *user, const char *group, const char *groups)
+{
+	source_user_forget();
+	m.process.user = str_dup(user);
+	m.process.group = str_dup(group);
+	m.process.groups = str_dup(groups);
+	look_at_clone_over_there(&m);
+}
+
 static void end(void)
 {
 	_autofree_ char *command = str_printf("rm -r %s", root);
 
 	clone_deinit(&m.clone);
+	clone_user_deinit(&m.clone_user);
+	source_user_forget();
 	extras_deinit(&m.extras);
 	problems_deinit(&m.problems);
 	host_close(m.here);
@@ -143,12 +175,89 @@ START_TEST(the_source_s_own_file_is_not_to_be_removed)
 }
 END_TEST
 
+START_TEST(a_user_that_is_not_there)
+{
+	begin();
+	runs_as("vmferry-nobody", NULL, NULL);
+	ck_assert_uint_eq(m.problems.count, 1);
+	ck_assert(is_told("hostb: there is no user vmferry-nobody, as whom the source's QEMU"));
+	end();
+}
+END_TEST
+
+START_TEST(a_user_by_its_name)
+{
+	const struct passwd *own = getpwuid(geteuid());
+	_autofree_ char *uid = str_printf("%u", own->pw_uid);
+	_autofree_ char *gid = str_printf("%u", own->pw_gid);
+	const char *words_of_it[CLONE_USER_WORDS];
+
+	begin();
+	runs_as(own->pw_name, NULL, NULL);
+	ck_assert_uint_eq(m.problems.count, 0);
+	ck_assert_str_eq(m.clone_user.uid, uid);
+	ck_assert_str_eq(m.clone_user.gid, gid);
+	ck_assert_str_eq(m.clone_user.groups, "");
+	ck_assert(!m.as_other_user);
+	ck_assert_uint_eq(clone_user_words(&m, words_of_it), 0);
+	end();
+}
+END_TEST
+
+START_TEST(a_user_without_a_name)
+{
+	const struct group *named = getgrgid(1);
+	_autofree_ char *groups = str_printf("%s 4711 vmferry-none", named ? named->gr_name : "1");
+	const char *words_of_it[CLONE_USER_WORDS];
+
+	begin();
+	runs_as("64055", "64056", groups);
+	ck_assert(m.as_other_user);
+	ck_assert_uint_eq(m.problems.count, geteuid() != 0);
+	ck_assert_str_eq(m.clone_user.uid, "64055");
+	ck_assert_str_eq(m.clone_user.gid, "64056");
+	ck_assert_str_eq(m.clone_user.groups, "1,4711");
+	ck_assert_uint_eq(clone_user_words(&m, words_of_it), CLONE_USER_WORDS);
+	end();
+
+	begin();
+	runs_as("64055", "64055", "");
+	ck_assert_str_eq(m.clone_user.groups, "-");
+	end();
+}
+END_TEST
+
+START_TEST(a_group_that_is_not_the_user_s_own)
+{
+	const struct passwd *own = getpwuid(geteuid());
+	_autofree_ char *name = str_dup(own->pw_name);
+	_autofree_ char *gid = str_printf("%u", own->pw_gid);
+	const struct group *other = getgrgid(1);
+
+	begin();
+	runs_as(name, other ? other->gr_name : "1", NULL);
+	ck_assert_str_eq(m.clone_user.gid, "1");
+	ck_assert_str_eq(notes, "");
+	end();
+
+	begin();
+	runs_as(name, "vmferry-none", NULL);
+	ck_assert_str_eq(m.clone_user.gid, gid);
+	ck_assert_has(notes, "runs in the group vmferry-none, which is not there");
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		a_directory_for_ram_has_to_be_one,
 		a_file_for_ram_is_not_there_yet,
 		the_source_s_own_file_is_not_to_be_removed,
+		a_user_that_is_not_there,
+		a_user_by_its_name,
+		a_user_without_a_name,
+		a_group_that_is_not_the_user_s_own,
 	};
 
 	return unit_run("clone_look", tests, COUNT_OF(tests));
