@@ -223,6 +223,22 @@ static void look_at_ram(struct migration *m, const struct clone_file *file)
 			     m->dst.name, file->path, file->what);
 }
 
+static void tell_absent(struct migration *m, const struct clone_file *file)
+{
+	if (file->use == CLONE_FILE_INTERFACE)
+		problems_add(
+			&m->problems,
+			"%s: there is no network interface %s, which %s needs: QEMU would make "
+			"one that is in no bridge; make it there",
+			m->dst.name, strrchr(file->path, '/') + 1, file->what);
+	else
+		problems_add(&m->problems,
+			     "%s: there is no %s, which %s needs and which does not move; copy it "
+			     "there%s, or name another place with --map",
+			     m->dst.name, file->path, file->what,
+			     extras_can_copy(file) ? " (--copy-extra does)" : "");
+}
+
 static void look_at_one_file(struct migration *m, const struct clone_file *file)
 {
 	_autofree_ char *directory = str_directory(file->path);
@@ -242,15 +258,14 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 			     m->dst.name, err.text, file->what);
 	else if (info.kind == FILE_ABSENT && !created && extras_add(m, file))
 		return;
+	else if (info.kind == FILE_ABSENT && !created)
+		tell_absent(m, file);
 	else if (info.kind == FILE_ABSENT)
 		problems_add(
 			&m->problems,
-			created ? "%s: there is no directory %s, in which %s makes a file; make "
-				  "it there, or name another place with --map"
-				: "%s: there is no %s, which %s needs and which does not move; "
-				  "copy it there%s, or name another place with --map",
-			m->dst.name, path, file->what,
-			extras_can_copy(file) ? " (--copy-extra does)" : "");
+			"%s: there is no directory %s, in which %s makes a file; make it there, "
+			"or name another place with --map",
+			m->dst.name, path, file->what);
 	else if (ram)
 		look_at_ram(m, file);
 }
@@ -263,7 +278,8 @@ static bool look_for_owner(struct migration *m, const struct clone_file *file)
 	struct stream *stream;
 	bool listens;
 
-	if (file->use == CLONE_FILE_READ || str_eq(file->path, m->opt->dst.socket) ||
+	if (file->use == CLONE_FILE_READ || file->use == CLONE_FILE_INTERFACE ||
+	    str_eq(file->path, m->opt->dst.socket) ||
 	    host_file_info(m->host, file->path, &info, NULL) < 0 || info.kind == FILE_ABSENT ||
 	    info.kind == FILE_DIRECTORY)
 		return false;

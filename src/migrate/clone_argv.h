@@ -35,14 +35,15 @@ struct clone_source {
 };
 
 enum clone_use {
-	CLONE_FILE_READ,    /* has to be there: firmware, a kernel, a CD-ROM's image, a script,
-			     * a key, a directory, a socket that QEMU connects to */
-	CLONE_FILE_WRITTEN, /* has to be there: an image that does not move and is not said to
-			     * be read-only (a pflash variable store, a floppy) */
-	CLONE_FILE_CREATED, /* its directory has to be there (a log, a socket, a pid file);
-			     * where it is a directory here, it has to be one there */
-	CLONE_FILE_RAM,     /* a file may not be there yet, and is made in a directory that has to
-			     * be; a directory or a device has to be there, as it is here */
+	CLONE_FILE_READ,      /* has to be there: firmware, a kernel, a CD-ROM's image, a script,
+			       * a key, a directory, a socket that QEMU connects to */
+	CLONE_FILE_WRITTEN,   /* has to be there: an image that does not move and is not said to
+			       * be read-only (a pflash variable store, a floppy) */
+	CLONE_FILE_CREATED,   /* its directory has to be there (a log, a socket, a pid file);
+			       * where it is a directory here, it has to be one there */
+	CLONE_FILE_INTERFACE, /* has to be there: a network interface, of /sys/class/net */
+	CLONE_FILE_RAM,       /* a file may not be there yet, and is made in a directory that has to
+			       * be; a directory or a device has to be there, as it is here */
 };
 
 struct clone_file {

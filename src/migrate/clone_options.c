@@ -227,6 +227,7 @@ static const struct clone_key keys[] = {
 	{"object", "sev*",              "session-file", NULL, CLONE_READ, NULL},
 
 	{"netdev", "vhost-vdpa", "type",       NULL, CLONE_REFUSE, host_device},
+	{"netdev", "tap",    "ifname",      NULL, CLONE_INTERFACE, NULL},
 	{"netdev", "tap",    "script",      NULL, CLONE_SCRIPT, NULL},
 	{"netdev", "tap",    "downscript",  NULL, CLONE_SCRIPT, NULL},
 	{"netdev", NULL,     "helper",      NULL, CLONE_SCRIPT, NULL},

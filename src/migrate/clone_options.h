@@ -16,6 +16,7 @@ enum clone_rule {
 	CLONE_RAM,        /* a file or directory for RAM, made if it is not there */
 	CLONE_FIRMWARE,   /* a file's name that QEMU looks up in its own directories too */
 	CLONE_SCRIPT,     /* a program's path, or "no" */
+	CLONE_INTERFACE,  /* a tap's name: without a "script" it has to be there */
 	CLONE_LIST,       /* paths with colons between them */
 	CLONE_IMAGE,      /* an image as -drive has it: a path, "json:{...}", "nbd://..." */
 	CLONE_IMAGE_FILE, /* an image's path, and nothing else */

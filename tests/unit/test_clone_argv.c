@@ -27,7 +27,7 @@ static const char *disk_path(void *arg, const char *path)
 static bool exists(void *arg, const char *path)
 {
 	ck_assert_ptr_eq(arg, &machine_name);
-	return strcmp(path, "/run/vm/here.bin") == 0;
+	return strcmp(path, "/run/vm/here.bin") == 0 || strcmp(path, "/etc/qemu-ifup") == 0;
 }
 
 static const char *const maps[] = {"/srv=/data", "/srv/iso=/iso", NULL};
@@ -249,7 +249,18 @@ START_TEST(paths_are_absolute_and_mapped)
 		 CLONE_FILE_READ},
 		{"-netdev", "tap,id=n,script=/srv/up", "tap,id=n,script=/data/up", "/data/up",
 		 CLONE_FILE_READ},
-		{"-netdev", "tap,id=n,script=no,downscript=no,ifname=t", NULL, NULL, 0},
+		{"-netdev", "tap,id=n,script=no,downscript=no,ifname=t", NULL, "/sys/class/net/t",
+		 CLONE_FILE_INTERFACE},
+		{"-nic", "tap,script=,downscript=no,ifname=t", NULL, "/sys/class/net/t",
+		 CLONE_FILE_INTERFACE},
+		{"-netdev", "tap,id=n,script=no,downscript=no,ifname=t%d", NULL, NULL, 0},
+		{"-netdev", "tap,id=n,script=no,downscript=no", NULL, NULL, 0},
+		{"-netdev", "tap,id=n,script=/up,ifname=t", NULL, "/up", CLONE_FILE_READ},
+		{"-netdev", "tap,id=n,downscript=no,ifname=t", NULL, "/etc/qemu-ifup",
+		 CLONE_FILE_READ},
+		{"-net", "tap,downscript=no", NULL, "/etc/qemu-ifup", CLONE_FILE_READ},
+		{"-netdev", "tap,id=n,helper=/srv/h", "tap,id=n,helper=/data/h", "/data/h",
+		 CLONE_FILE_READ},
 		{"-nic", "bridge,helper=/usr/lib/h", NULL, "/usr/lib/h", CLONE_FILE_READ},
 		{"-netdev", "user,id=n,tftp=/srv/t,hostfwd=tcp::22-:22",
 		 "user,id=n,tftp=/data/t,hostfwd=tcp::22-:22", "/data/t", CLONE_FILE_READ},

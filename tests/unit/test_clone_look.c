@@ -175,6 +175,27 @@ START_TEST(the_source_s_own_file_is_not_to_be_removed)
 }
 END_TEST
 
+START_TEST(a_network_interface_that_is_not_there)
+{
+	static const char *const names[] = {"lo", "vmferry-none"};
+
+	begin();
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		struct clone_file *file;
+
+		needs("", CLONE_FILE_INTERFACE, "-netdev");
+		file = &m.clone.files[i];
+		free(file->path);
+		file->path = str_printf("/sys/class/net/%s", names[i]);
+	}
+	look_at_clone_over_there(&m);
+	ck_assert_uint_eq(m.problems.count, 1);
+	ck_assert(
+		is_told("hostb: there is no network interface vmferry-none, which -netdev needs"));
+	end();
+}
+END_TEST
+
 START_TEST(a_user_that_is_not_there)
 {
 	begin();
@@ -254,6 +275,7 @@ int main(void)
 		a_directory_for_ram_has_to_be_one,
 		a_file_for_ram_is_not_there_yet,
 		the_source_s_own_file_is_not_to_be_removed,
+		a_network_interface_that_is_not_there,
 		a_user_that_is_not_there,
 		a_user_by_its_name,
 		a_user_without_a_name,
