@@ -300,11 +300,36 @@ static bool look_for_owner(struct migration *m, const struct clone_file *file)
 	return listens;
 }
 
+/* An argument says it of its own node only; QEMU knows it of all that a drive is, and a CD-ROM's
+ * device writes to none. */
+static bool only_reads(const struct qmp_drive *drive)
+{
+	return drive->read_only || str_eq(drive->type, "ide-cd") || str_eq(drive->type, "scsi-cd");
+}
+
+static void look_who_writes(struct migration *m, struct clone_file *file)
+{
+	bool read = false, written = false;
+
+	for (size_t i = 0; i < m->src.drives.count; i++) {
+		const struct qmp_drive *drive = &m->src.drives.list[i];
+		_autofree_ char *path = disk_absolute_path(drive->file, m->src_cwd);
+
+		if (!str_eq(path, file->src_path))
+			continue;
+		read |= only_reads(drive);
+		written |= !only_reads(drive);
+	}
+	if (file->use == CLONE_FILE_WRITTEN && read && !written)
+		file->use = CLONE_FILE_READ;
+}
+
 void look_at_clone_over_there(struct migration *m)
 {
 	if (!m->process.argv || !m->host)
 		return;
 	for (size_t i = 0; i < m->clone.files_count; i++) {
+		look_who_writes(m, &m->clone.files[i]);
 		if (!look_for_owner(m, &m->clone.files[i]))
 			look_at_one_file(m, &m->clone.files[i]);
 	}

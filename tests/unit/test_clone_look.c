@@ -17,6 +17,7 @@
 static char root[64];
 static char program[] = "qemu", *words[] = {program, NULL};
 static struct options opt = {.timeouts.answer_ms = 20000};
+static struct options copying = {.timeouts.answer_ms = 20000, .copy_extra = true};
 static struct migration m;
 static char notes[512];
 
@@ -175,6 +176,43 @@ START_TEST(the_source_s_own_file_is_not_to_be_removed)
 }
 END_TEST
 
+START_TEST(images_that_nobody_writes_to_are_copied)
+{
+	static char floppy[] = "floppy", cd[] = "ide-cd", disk[] = "scsi-hd";
+	struct qmp_drive drives[5] = {
+		{.read_only = true, .type = disk},
+		{.type = cd},
+		{.type = floppy},
+		{.type = cd},
+		{.type = floppy},
+	};
+	static const char *const names[] = {"ro", "cd", "floppy", "both", "both"};
+
+	begin();
+	m.opt = &copying;
+	m.src.drives = (struct qmp_drives){drives, COUNT_OF(drives)};
+	for (size_t i = 0; i < COUNT_OF(drives); i++) {
+		_autofree_ char *path = str_printf("here/%s", names[i]);
+
+		drives[i].file = str_printf("%s/%s", root, path);
+		if (i == 4)
+			break;
+		make_file(path);
+		needs(names[i], CLONE_FILE_WRITTEN, "-blockdev");
+	}
+	make_file("here/other");
+	needs("other", CLONE_FILE_WRITTEN, "-blockdev");
+	look_at_clone_over_there(&m);
+	ck_assert_uint_eq(m.extras.count, 2);
+	ck_assert_uint_eq(m.problems.count, 3);
+	for (size_t i = 0; i < m.problems.count; i++)
+		ck_assert_has(m.problems.list[i], "the guest may write to it");
+	for (size_t i = 0; i < COUNT_OF(drives); i++)
+		free(drives[i].file);
+	end();
+}
+END_TEST
+
 START_TEST(a_network_interface_that_is_not_there)
 {
 	static const char *const names[] = {"lo", "vmferry-none"};
@@ -275,6 +313,7 @@ int main(void)
 		a_directory_for_ram_has_to_be_one,
 		a_file_for_ram_is_not_there_yet,
 		the_source_s_own_file_is_not_to_be_removed,
+		images_that_nobody_writes_to_are_copied,
 		a_network_interface_that_is_not_there,
 		a_user_that_is_not_there,
 		a_user_by_its_name,
