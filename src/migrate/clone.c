@@ -231,6 +231,12 @@ static void tell_absent(struct migration *m, const struct clone_file *file)
 			"%s: there is no network interface %s, which %s needs: QEMU would make "
 			"one that is in no bridge; make it there",
 			m->dst.name, strrchr(file->path, '/') + 1, file->what);
+	else if (file->use == CLONE_FILE_CONNECTED)
+		problems_add(
+			&m->problems,
+			"%s: there is no %s, to which %s connects; start there what listens on "
+			"it, or name another place with --map",
+			m->dst.name, file->path, file->what);
 	else
 		problems_add(&m->problems,
 			     "%s: there is no %s, which %s needs and which does not move; copy it "
@@ -279,7 +285,7 @@ static bool look_for_owner(struct migration *m, const struct clone_file *file)
 	bool listens;
 
 	if (file->use == CLONE_FILE_READ || file->use == CLONE_FILE_INTERFACE ||
-	    str_eq(file->path, m->opt->dst.socket) ||
+	    file->use == CLONE_FILE_CONNECTED || str_eq(file->path, m->opt->dst.socket) ||
 	    host_file_info(m->host, file->path, &info, NULL) < 0 || info.kind == FILE_ABSENT ||
 	    info.kind == FILE_DIRECTORY)
 		return false;

@@ -36,7 +36,8 @@ struct clone_source {
 
 enum clone_use {
 	CLONE_FILE_READ,      /* has to be there: firmware, a kernel, a CD-ROM's image, a script,
-			       * a key, a directory, a socket that QEMU connects to */
+			       * a key, a directory */
+	CLONE_FILE_CONNECTED, /* has to be there: a socket that QEMU connects to */
 	CLONE_FILE_WRITTEN,   /* has to be there: an image that does not move and is not said to
 			       * be read-only (a pflash variable store, a floppy) */
 	CLONE_FILE_CREATED,   /* its directory has to be there (a log, a socket, a pid file);

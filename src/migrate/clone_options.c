@@ -220,7 +220,7 @@ static const struct clone_key keys[] = {
 	{"object", "tls-creds-*",       "dir",      NULL, CLONE_READ, NULL},
 	{"object", "rng-random",        "filename", NULL, CLONE_READ, NULL},
 	{"object", "authz-list-file",   "filename", NULL, CLONE_READ, NULL},
-	{"object", "pr-manager-helper", "path",     NULL, CLONE_READ, NULL},
+	{"object", "pr-manager-helper", "path",     NULL, CLONE_CONNECT, NULL},
 	{"object", "filter-dump",       "file",     NULL, CLONE_CREATE, NULL},
 	{"object", "igvm-cfg",          "file",     NULL, CLONE_READ, NULL},
 	{"object", "sev*",              "dh-cert-file", NULL, CLONE_READ, NULL},
@@ -231,12 +231,12 @@ static const struct clone_key keys[] = {
 	{"netdev", "tap",    "script",      NULL, CLONE_SCRIPT, NULL},
 	{"netdev", "tap",    "downscript",  NULL, CLONE_SCRIPT, NULL},
 	{"netdev", NULL,     "helper",      NULL, CLONE_SCRIPT, NULL},
-	{"netdev", "vde",    "sock",        NULL, CLONE_READ, NULL},
+	{"netdev", "vde",    "sock",        NULL, CLONE_CONNECT, NULL},
 	{"netdev", "user",   "smb",         NULL, CLONE_READ, NULL},
 	{"netdev", "user",   "tftp",        NULL, CLONE_READ, NULL},
 	{"netdev", "stream", "addr.path",   NULL, CLONE_SOCKET, NULL},
 	{"netdev", "dgram",  "local.path",  NULL, CLONE_CREATE, NULL},
-	{"netdev", "dgram",  "remote.path", NULL, CLONE_READ, NULL},
+	{"netdev", "dgram",  "remote.path", NULL, CLONE_CONNECT, NULL},
 
 	{"accel",     NULL,  "device",   NULL, CLONE_READ, NULL},
 	{"acpitable", NULL,  "file",     NULL, CLONE_LIST, NULL},
@@ -275,7 +275,7 @@ static const struct clone_key keys[] = {
 	{"blockdev", NULL, "driver",   "virtio-blk-*",  CLONE_REFUSE, host_device},
 	{"blockdev", NULL, "driver",   "vvfat",         CLONE_REFUSE, folder},
 	{"blockdev", NULL, "filename", NULL,            CLONE_IMAGE_FILE, NULL},
-	{"blockdev", NULL, "server.path", NULL,         CLONE_READ, NULL},
+	{"blockdev", NULL, "server.path", NULL,         CLONE_CONNECT, NULL},
 	{"blockdev", NULL, "conf",     NULL,            CLONE_READ, NULL},
 	/* clang-format on */
 };

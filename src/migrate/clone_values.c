@@ -46,13 +46,18 @@ static char *create_path(struct cloning *cloning, const struct value *value)
 	return clone_path(cloning, value->text, CLONE_FILE_CREATED);
 }
 
+static char *connect_path(struct cloning *cloning, const struct value *value)
+{
+	return clone_path(cloning, value->text, CLONE_FILE_CONNECTED);
+}
+
 /* An abstract socket's name is no path. */
 static char *socket_path(struct cloning *cloning, const struct value *value)
 {
 	if (is_on(value, "abstract") || is_on(value, "addr.abstract"))
 		return NULL;
 	return clone_path(cloning, value->text,
-			  is_on(value, "server") ? CLONE_FILE_CREATED : CLONE_FILE_READ);
+			  is_on(value, "server") ? CLONE_FILE_CREATED : CLONE_FILE_CONNECTED);
 }
 
 static char *spice_address(struct cloning *cloning, const struct value *value)
@@ -231,13 +236,21 @@ char *clone_value(struct cloning *cloning, enum clone_rule rule, const struct cl
 		  const char *key, const char *text)
 {
 	static char *(*const rules[CLONE_RULES])(struct cloning *, const struct value *) = {
-		[CLONE_KEEP] = keep,           [CLONE_REFUSE] = keep,
-		[CLONE_READ] = read_path,      [CLONE_CREATE] = create_path,
-		[CLONE_SOCKET] = socket_path,  [CLONE_SPICE] = spice_address,
-		[CLONE_VNC] = vnc_display,     [CLONE_RAM] = ram_path,
-		[CLONE_FIRMWARE] = firmware,   [CLONE_SCRIPT] = script,
-		[CLONE_INTERFACE] = interface, [CLONE_LIST] = path_list,
-		[CLONE_IMAGE] = image,         [CLONE_IMAGE_FILE] = image_file,
+		[CLONE_KEEP] = keep,
+		[CLONE_REFUSE] = keep,
+		[CLONE_READ] = read_path,
+		[CLONE_CREATE] = create_path,
+		[CLONE_CONNECT] = connect_path,
+		[CLONE_SOCKET] = socket_path,
+		[CLONE_SPICE] = spice_address,
+		[CLONE_VNC] = vnc_display,
+		[CLONE_RAM] = ram_path,
+		[CLONE_FIRMWARE] = firmware,
+		[CLONE_SCRIPT] = script,
+		[CLONE_INTERFACE] = interface,
+		[CLONE_LIST] = path_list,
+		[CLONE_IMAGE] = image,
+		[CLONE_IMAGE_FILE] = image_file,
 		[CLONE_CHARDEV] = chardev,
 	};
 	struct value value = {words, key, text};

@@ -197,7 +197,7 @@ START_TEST(images_that_stay_are_listed)
 		 CLONE_FILE_READ},
 		{"-blockdev", "nbd,node-name=n,server.type=unix,server.path=/srv/s",
 		 "nbd,node-name=n,server.type=unix,server.path=/data/s", "/data/s",
-		 CLONE_FILE_READ},
+		 CLONE_FILE_CONNECTED},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(ones); i++)
@@ -298,7 +298,7 @@ START_TEST(sockets_and_their_like)
 		 "socket,id=a,path=/run/vm/s,server=on,wait=off", "/run/vm/s", CLONE_FILE_CREATED},
 		{"-chardev", "socket,id=a,path=/s,server,nowait", NULL, "/s", CLONE_FILE_CREATED},
 		{"-chardev", "socket,id=a,path=/srv/virtiofsd", "socket,id=a,path=/data/virtiofsd",
-		 "/data/virtiofsd", CLONE_FILE_READ},
+		 "/data/virtiofsd", CLONE_FILE_CONNECTED},
 		{"-chardev", "socket,id=a,path=s,abstract=on", NULL, NULL, 0},
 		{"-chardev", "socket,id=a,host=h,port=1", NULL, NULL, 0},
 		{"-chardev", "file,id=a,path=l,append=on", "file,id=a,path=/run/vm/l,append=on",
@@ -310,7 +310,7 @@ START_TEST(sockets_and_their_like)
 		{"-chardev", "spicevmc,id=a,name=/srv/x", NULL, NULL, 0},
 		{"-serial", "unix:s,,1,server=on", "unix:/run/vm/s,,1,server=on", "/run/vm/s,1",
 		 CLONE_FILE_CREATED},
-		{"-serial", "unix:/s", NULL, "/s", CLONE_FILE_READ},
+		{"-serial", "unix:/s", NULL, "/s", CLONE_FILE_CONNECTED},
 		{"-serial", "file:l,1", "file:/run/vm/l,1", "/run/vm/l,1", CLONE_FILE_CREATED},
 		{"-parallel", "pipe:/srv/p", "pipe:/data/p", "/data/p", CLONE_FILE_CREATED},
 		{"-monitor", "mon:unix:m,server", "mon:unix:/run/vm/m,server", "/run/vm/m",
@@ -338,7 +338,7 @@ START_TEST(sockets_and_their_like)
 		 "}",
 		 "{\"type\":\"stream\",\"server\":false,\"addr\":{\"type\":\"unix\",\"path\":"
 		 "\"/run/vm/s\"}}",
-		 "/run/vm/s", CLONE_FILE_READ},
+		 "/run/vm/s", CLONE_FILE_CONNECTED},
 		{"-netdev", "dgram,id=n,local.type=unix,local.path=s",
 		 "dgram,id=n,local.type=unix,local.path=/run/vm/s", "/run/vm/s",
 		 CLONE_FILE_CREATED},

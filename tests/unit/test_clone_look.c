@@ -213,6 +213,18 @@ START_TEST(images_that_nobody_writes_to_are_copied)
 }
 END_TEST
 
+START_TEST(a_socket_where_nobody_listens)
+{
+	begin();
+	needs("swtpm", CLONE_FILE_CONNECTED, "-chardev");
+	look_at_clone_over_there(&m);
+	ck_assert_uint_eq(m.problems.count, 1);
+	ck_assert(
+		is_told("there/swtpm, to which -chardev connects; start there what listens on it"));
+	end();
+}
+END_TEST
+
 START_TEST(a_network_interface_that_is_not_there)
 {
 	static const char *const names[] = {"lo", "vmferry-none"};
@@ -314,6 +326,7 @@ int main(void)
 		a_file_for_ram_is_not_there_yet,
 		the_source_s_own_file_is_not_to_be_removed,
 		images_that_nobody_writes_to_are_copied,
+		a_socket_where_nobody_listens,
 		a_network_interface_that_is_not_there,
 		a_user_that_is_not_there,
 		a_user_by_its_name,
