@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "migrate/clone_changes.h"
 #include "migrate/clone_options.h"
+#include "migrate/clone_values.h"
 #include "migrate/look.h"
 #include "migrate/scope.h"
 #include "migrate/step_functions.h"
@@ -237,6 +238,11 @@ static void tell_absent(struct migration *m, const struct clone_file *file)
 			"%s: there is no %s, to which %s connects; start there what listens on "
 			"it, or name another place with --map",
 			m->dst.name, file->path, file->what);
+	else if (clone_is_device(file->path))
+		problems_add(&m->problems,
+			     "%s: there is no device %s, which %s needs; name another one with "
+			     "--map, or start a QEMU there without it (--start)",
+			     m->dst.name, file->path, file->what);
 	else
 		problems_add(&m->problems,
 			     "%s: there is no %s, which %s needs and which does not move; copy it "

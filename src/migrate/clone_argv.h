@@ -29,7 +29,8 @@ struct clone_source {
 
 	/* Whether @path (absolute) is a file here. Asked for names that QEMU looks up in its
 	 * own directories when it does not find them in its working directory
-	 * (-bios bios.bin). May be NULL: then these are never files of the user's. */
+	 * (-bios bios.bin), and for the script that it runs unasked. May be NULL: then there
+	 * are none. */
 	bool (*exists)(void *arg, const char *path);
 	void *arg; /* of both */
 };

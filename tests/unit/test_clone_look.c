@@ -213,6 +213,19 @@ START_TEST(images_that_nobody_writes_to_are_copied)
 }
 END_TEST
 
+START_TEST(a_device_that_is_not_there)
+{
+	begin();
+	needs("", CLONE_FILE_READ, "-display");
+	free(m.clone.files[0].path);
+	m.clone.files[0].path = str_dup("/dev/vmferry-none");
+	look_at_clone_over_there(&m);
+	ck_assert_uint_eq(m.problems.count, 1);
+	ck_assert(is_told("hostb: there is no device /dev/vmferry-none, which -display needs"));
+	end();
+}
+END_TEST
+
 START_TEST(a_socket_where_nobody_listens)
 {
 	begin();
@@ -326,6 +339,7 @@ int main(void)
 		a_file_for_ram_is_not_there_yet,
 		the_source_s_own_file_is_not_to_be_removed,
 		images_that_nobody_writes_to_are_copied,
+		a_device_that_is_not_there,
 		a_socket_where_nobody_listens,
 		a_network_interface_that_is_not_there,
 		a_user_that_is_not_there,
