@@ -196,7 +196,8 @@ static void on_plan(struct show *show, const struct migration *m)
 	for (size_t i = 0; i < m->left_out.count; i++)
 		text_line(out, "left_out", m->left_out.list[i]);
 	for (size_t i = 0; i < m->extras.count; i++)
-		plan_extra(out, &m->extras.list[i]);
+		if (!m->extras.list[i].ram)
+			plan_extra(out, &m->extras.list[i]);
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))
 			plan_step(out, &steps[i]);

@@ -177,11 +177,17 @@ static void add_extras(struct buf *b, const struct migration *m)
 {
 	char size[32];
 
-	for (size_t i = 0; i < m->extras.count; i++)
-		buf_printf(b, "copied first: %s (%s)\n  to %s:%s\n",
-			   m->extras.list[i].file->src_path,
-			   str_size(size, sizeof(size), m->extras.list[i].size_bytes), m->dst.name,
-			   m->extras.list[i].file->path);
+	for (size_t i = 0; i < m->extras.count; i++) {
+		const struct extra *extra = &m->extras.list[i];
+
+		if (extra->ram)
+			buf_printf(b, "made first, for RAM: %s:%s\n", m->dst.name,
+				   extra->file->path);
+		else
+			buf_printf(b, "copied first: %s (%s)\n  to %s:%s\n", extra->file->src_path,
+				   str_size(size, sizeof(size), extra->size_bytes), m->dst.name,
+				   extra->file->path);
+	}
 }
 
 /* One argument a line; '*' marks what is not as the source's. */

@@ -14,6 +14,8 @@
 
 #include "base/str.h"
 #include "migrate/clone_changes.h"
+#include "migrate/clone_options.h"
+#include "migrate/clone_values.h"
 #include "migrate/look.h"
 #include "migrate/scope.h"
 #include "migrate/step_functions.h"
@@ -92,6 +94,42 @@ static void look_for_other_images(struct migration *m)
 				m->disks.list[i].src_path ? m->disks.list[i].src_path : "no file");
 }
 
+static bool is_on_command_line(const struct migration *m, const char *path)
+{
+	for (size_t i = 0; i < m->clone.files_count; i++)
+		if (str_eq(m->clone.files[i].src_path, path))
+			return true;
+	for (size_t i = 0; i < m->disks.count; i++)
+		if (str_eq(m->disks.list[i].src_path, path))
+			return true;
+	return false;
+}
+
+/* Media where it was not seen where on the command line they belong. What -readconfig says is not
+ * known. */
+static void look_for_other_media(struct migration *m)
+{
+	for (size_t i = 0; m->process.argv[i]; i++) {
+		const struct clone_option *option = clone_option_find(m->process.argv[i]);
+
+		if (option && str_eq(option->name, "-readconfig"))
+			return;
+	}
+	for (size_t i = 0; i < m->src.drives.count; i++) {
+		const struct qmp_drive *drive = &m->src.drives.list[i];
+		_autofree_ char *path = disk_absolute_path(drive->file, m->src_cwd);
+
+		if (drive->qdev && drive->inserted && !drive->temporary && path &&
+		    (drive->removable || drive->read_only) && !is_on_command_line(m, path))
+			problems_add(
+				&m->problems,
+				"drive %s: %s is in it now, which the source's command line "
+				"does not name, and which of its drives that is cannot be seen: "
+				"eject it, or start a QEMU over there that has it (--start)",
+				qmp_drive_name(drive), path);
+	}
+}
+
 /* What was put in for the changes is not of the source's command line either. */
 static void mark_repairs(struct migration *m)
 {
@@ -139,9 +177,13 @@ static void make_clone(struct migration *m)
 	};
 
 	if (machine && monitor && argv) {
+		size_t before = m->problems.count;
+
 		clone_make(&source, &m->clone, &m->problems);
 		mark_repairs(m);
 		look_for_other_images(m);
+		if (m->problems.count == before)
+			look_for_other_media(m);
 	}
 	for (size_t i = 0; argv && argv[i]; i++)
 		free(argv[i]);
@@ -174,15 +216,89 @@ void look_at_clone(struct migration *m)
 
 /* --- whether it can be --- */
 
+static enum file_kind kind_here(struct migration *m, const struct clone_file *file)
+{
+	_autofree_ char *path = source_path(m, file->src_path);
+	struct file_info info;
+
+	return host_file_info(m->here, path, &info, NULL) < 0 ? FILE_ABSENT : info.kind;
+}
+
+/* What QEMU makes in it has names of its own; where there is none, QEMU makes a file of its name
+ * (memory-backend-file, -mem-path). */
+static void look_at_directory(struct migration *m, const struct clone_file *file)
+{
+	struct file_info info;
+	struct err err;
+
+	if (host_file_info(m->host, file->path, &info, &err) < 0)
+		problems_add(&m->problems, "%s: %s, which %s needs", m->dst.name, err.text,
+			     file->what);
+	else if (info.kind != FILE_DIRECTORY)
+		problems_add(&m->problems,
+			     "%s: there is no directory %s, which %s needs, as it is here; make it "
+			     "there, or name another one with --map",
+			     m->dst.name, file->path, file->what);
+}
+
+/* Another guest's would be mapped without a word. */
+static void look_at_ram(struct migration *m, const struct clone_file *file)
+{
+	struct file_info info;
+	struct err err;
+
+	if (host_file_info(m->host, file->path, &info, &err) < 0)
+		problems_add(&m->problems, "%s: %s, which %s needs", m->dst.name, err.text,
+			     file->what);
+	else if (info.kind == FILE_ABSENT)
+		extras_add_ram(m, file);
+	else
+		problems_add(&m->problems,
+			     "%s: %s exists already, in which %s would put the guest's memory; "
+			     "remove it if no QEMU uses it, or name another place with --map",
+			     m->dst.name, file->path, file->what);
+}
+
+static void tell_absent(struct migration *m, const struct clone_file *file)
+{
+	if (file->use == CLONE_FILE_INTERFACE)
+		problems_add(
+			&m->problems,
+			"%s: there is no network interface %s, which %s needs: QEMU would make "
+			"one that is in no bridge; make it there",
+			m->dst.name, strrchr(file->path, '/') + 1, file->what);
+	else if (file->use == CLONE_FILE_CONNECTED)
+		problems_add(
+			&m->problems,
+			"%s: there is no %s, to which %s connects; start there what listens on "
+			"it, or name another place with --map",
+			m->dst.name, file->path, file->what);
+	else if (clone_is_device(file->path))
+		problems_add(&m->problems,
+			     "%s: there is no device %s, which %s needs; name another one with "
+			     "--map, or start a QEMU there without it (--start)",
+			     m->dst.name, file->path, file->what);
+	else
+		problems_add(&m->problems,
+			     "%s: there is no %s, which %s needs and which does not move; copy it "
+			     "there%s, or name another place with --map",
+			     m->dst.name, file->path, file->what,
+			     extras_can_copy(file) ? " (--copy-extra does)" : "");
+}
+
 static void look_at_one_file(struct migration *m, const struct clone_file *file)
 {
 	_autofree_ char *directory = str_directory(file->path);
-	bool created = file->use == CLONE_FILE_CREATED;
+	enum file_kind here = kind_here(m, file);
+	bool ram = file->use == CLONE_FILE_RAM && here != FILE_OTHER && here != FILE_BLOCK_DEVICE;
+	bool created = file->use == CLONE_FILE_CREATED || ram;
 	const char *path = created ? directory : file->path;
 	struct file_info info;
 	struct err err;
 
-	if (host_file_info(m->host, path, &info, &err) < 0)
+	if (created && here == FILE_DIRECTORY)
+		look_at_directory(m, file);
+	else if (host_file_info(m->host, path, &info, &err) < 0)
 		problems_add(&m->problems,
 			     "%s: %s, which %s needs; make it there, or name another "
 			     "place with --map",
@@ -194,72 +310,70 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 			     "%s: there is no %s, which is the source's QEMU; install it there, or "
 			     "name its place there with --map",
 			     m->dst.name, path);
+	else if (info.kind == FILE_ABSENT && !created)
+		tell_absent(m, file);
 	else if (info.kind == FILE_ABSENT)
 		problems_add(
 			&m->problems,
-			created ? "%s: there is no directory %s, in which %s makes a file; make "
-				  "it there, or name another place with --map"
-				: "%s: there is no %s, which %s needs and which does not move; "
-				  "copy it there%s, or name another place with --map",
-			m->dst.name, path, file->what,
-			extras_can_copy(file) ? " (--copy-extra does)" : "");
+			"%s: there is no directory %s, in which %s makes a file; make it there, "
+			"or name another place with --map",
+			m->dst.name, path, file->what);
+	else if (ram)
+		look_at_ram(m, file);
 }
 
 /* QEMU takes a socket's path away from whoever listens there, and a file that two of one host
- * write to is the source's, too. */
-static void look_for_owner(struct migration *m, const struct clone_file *file)
+ * write to is the source's, too. True when that was objected to. */
+static bool look_for_owner(struct migration *m, const struct clone_file *file)
 {
 	struct file_info info;
 	struct stream *stream;
+	bool listens;
 
-	if (file->use == CLONE_FILE_READ || str_eq(file->path, m->opt->dst.socket) ||
+	if (file->use == CLONE_FILE_READ || file->use == CLONE_FILE_INTERFACE ||
+	    file->use == CLONE_FILE_CONNECTED || str_eq(file->path, m->opt->dst.socket) ||
 	    host_file_info(m->host, file->path, &info, NULL) < 0 || info.kind == FILE_ABSENT ||
 	    info.kind == FILE_DIRECTORY)
-		return;
+		return false;
 	if (look_is_same_host(m) && look_same_storage(m, file->src_path, file->path, NULL) == 1) {
 		problems_add(&m->problems,
 			     "%s: %s of %s is the source's own; name another place with --map",
 			     m->dst.name, file->path, file->what);
-		return;
+		return true;
 	}
 	stream = info.kind == FILE_OTHER ? host_unix_stream(m->host, file->path, NULL) : NULL;
-	if (stream)
+	listens = stream != NULL;
+	if (listens)
 		problems_add(&m->problems,
 			     "%s: a program listens on %s already, where %s makes a socket; end "
 			     "it, or name another place with --map",
 			     m->dst.name, file->path, file->what);
 	stream_close(stream);
+	return listens;
 }
 
-/* Its QEMU is to run as the same user; only root can see to that. One that becomes that user by
- * itself (-runas) has to be started as root: as the user it ends at once, since nobody else may
- * set groups (change_process_uid(), seen on 7.2). */
-static void look_at_user(struct migration *m)
+/* An argument says it of its own node only; QEMU knows it of all that a drive is, and a CD-ROM's
+ * device writes to none. */
+static bool only_reads(const struct qmp_drive *drive)
 {
-	struct process_output output = {0};
-	struct err err;
+	return drive->read_only || str_eq(drive->type, "ide-cd") || str_eq(drive->type, "scsi-cd");
+}
 
-	if (host_command_ok(m->host, "id -un", m->opt->timeouts.answer_ms, &output, &err) < 0) {
-		problems_add(&m->problems, "%s", err.text);
-	} else {
-		_autofree_ char *login = str_printf(
-			"%.*s", (int)strcspn(output.out.data ? output.out.data : "", "\n"),
-			output.out.data ? output.out.data : "");
+static void look_who_writes(struct migration *m, struct clone_file *file)
+{
+	bool read = false, written = false;
 
-		m->as_other_user = !str_eq(login, m->process.user);
-		look_at_scope(m, login);
-		if (m->clone.drops_user && !str_eq(login, "root"))
-			problems_add(&m->problems,
-				     "%s: the source's QEMU was started as root, to become %s by "
-				     "itself (-runas), and the login there is %s; log in as root",
-				     m->dst.name, m->process.user, login);
-		else if (m->as_other_user && !str_eq(login, "root"))
-			problems_add(&m->problems,
-				     "%s: the source's QEMU runs as %s, and the login there is %s; "
-				     "log in as %s or as root",
-				     m->dst.name, m->process.user, login, m->process.user);
+	for (size_t i = 0; i < m->src.drives.count; i++) {
+		const struct qmp_drive *drive = &m->src.drives.list[i];
+		_autofree_ char *path = disk_absolute_path(drive->file, m->src_cwd);
+
+		if (!str_eq(path, file->src_path))
+			continue;
+		read |= only_reads(drive);
+		written |= !only_reads(drive);
 	}
-	process_output_deinit(&output);
+	if (file->use == CLONE_FILE_WRITTEN && read && !written)
+		file->use = CLONE_FILE_READ;
 }
 
 /* Without it that QEMU would end at once, after the disks were made. */
@@ -280,10 +394,11 @@ void look_at_clone_over_there(struct migration *m)
 	if (!m->process.argv || !m->host)
 		return;
 	for (size_t i = 0; i < m->clone.files_count; i++) {
-		look_at_one_file(m, &m->clone.files[i]);
-		look_for_owner(m, &m->clone.files[i]);
+		look_who_writes(m, &m->clone.files[i]);
+		if (!look_for_owner(m, &m->clone.files[i]))
+			look_at_one_file(m, &m->clone.files[i]);
 	}
-	look_at_user(m);
+	look_at_clone_user(m);
 	look_at_kvm(m);
 	look_at_cpu(m);
 }
@@ -325,50 +440,14 @@ int undo_guard(struct migration *m, int64_t timeout_ms, struct err *err)
 	return ret < 0 && err->kind != ERR_CLOSED ? -1 : 0;
 }
 
-/* What was made for another user is that user's. */
-static int give_file(struct migration *m, const char *made_path, int64_t timeout_ms,
-		     struct err *err)
-{
-	_autofree_ char *user = str_shell_quote(m->process.user);
-	_autofree_ char *path = str_shell_quote(made_path ? made_path : "");
-	_autofree_ char *command = str_printf("chown -h %s: %s", user, path);
-	struct process_output output = {0};
-	int ret = made_path ? host_command_ok(m->host, command, timeout_ms, &output, err) : 0;
-
-	process_output_deinit(&output);
-	return ret;
-}
-
-static int give_files(struct migration *m, int64_t timeout_ms, struct err *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->disks.count; i++)
-		ret = give_file(m, m->disks.list[i].made_path, timeout_ms, err);
-	for (size_t i = 0; m->as_other_user && ret == 0 && i < m->extras.count; i++)
-		ret = give_file(m, m->extras.list[i].made_path, timeout_ms, err);
-	return ret;
-}
-
-/* runuser stays as the parent of what it runs, and ends it when it is ended itself. */
-static const char as_user[] =
-	"u=$1; shift; command -v setpriv >/dev/null || exec runuser -u \"$u\" -- \"$@\"; "
-	"i=$(id -u \"$u\") && g=$(id -g \"$u\") && "
-	"exec setpriv --reuid \"$i\" --regid \"$g\" --init-groups -- \"$@\"";
-
 /* The words with which it is started; the list is the caller's to free, the words are not. */
 static const char **words_of(const struct migration *m)
 {
-	const char **words = mem_zalloc(m->clone.count + 6 + SCOPE_WORDS_MAX, sizeof(*words));
+	const char **words =
+		mem_zalloc(m->clone.count + 2 + CLONE_USER_WORDS + SCOPE_WORDS_MAX, sizeof(*words));
 	size_t n = scope_words(m, words);
 
-	if (m->as_other_user && !m->clone.drops_user) {
-		words[n++] = "sh";
-		words[n++] = "-c";
-		words[n++] = as_user;
-		words[n++] = "sh";
-		words[n++] = m->process.user;
-	}
+	n += clone_user_words(m, words + n);
 	for (size_t i = 0; i < m->clone.count; i++)
 		words[n++] = m->clone.argv[i];
 	return words;
@@ -385,7 +464,7 @@ int step_clone(struct migration *m, int64_t timeout_ms, struct err *err)
 	const char **words;
 	int ret;
 
-	if (give_files(m, timeout_ms, err) < 0)
+	if (clone_user_give(m, timeout_ms, err) < 0)
 		return -1;
 	words = words_of(m);
 	m->started_dst = true;

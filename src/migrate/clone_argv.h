@@ -32,7 +32,8 @@ struct clone_source {
 
 	/* Whether @path (absolute) is a file here. Asked for names that QEMU looks up in its
 	 * own directories when it does not find them in its working directory
-	 * (-bios bios.bin). May be NULL: then these are never files of the user's. */
+	 * (-bios bios.bin), and for the script that it runs unasked. May be NULL: then there
+	 * are none. */
 	bool (*exists)(void *arg, const char *path);
 
 	/* Whether @path (absolute) is the same file as @monitor, though written in another way, as
@@ -46,12 +47,16 @@ struct clone_source {
 };
 
 enum clone_use {
-	CLONE_FILE_READ,    /* has to be there: firmware, a kernel, a CD-ROM's image, a script,
-			     * a key, a directory, a socket that QEMU connects to */
-	CLONE_FILE_WRITTEN, /* has to be there: an image that does not move and is not said to
-			     * be read-only (a pflash variable store, a floppy) */
-	CLONE_FILE_CREATED, /* its directory has to be there (a log, a socket, a pid file, RAM);
-			     * where it is a directory here, it has to be one there */
+	CLONE_FILE_READ,      /* has to be there: firmware, a kernel, a CD-ROM's image, a script,
+			       * a key, a directory */
+	CLONE_FILE_CONNECTED, /* has to be there: a socket that QEMU connects to */
+	CLONE_FILE_WRITTEN,   /* has to be there: an image that does not move and is not said to
+			       * be read-only (a pflash variable store, a floppy) */
+	CLONE_FILE_CREATED,   /* its directory has to be there (a log, a socket, a pid file);
+			       * where it is a directory here, it has to be one there */
+	CLONE_FILE_INTERFACE, /* has to be there: a network interface, of /sys/class/net */
+	CLONE_FILE_RAM,       /* a file may not be there yet, and is made in a directory that has to
+			       * be; a directory or a device has to be there, as it is here */
 };
 
 #define CLONE_PROGRAM "the program"

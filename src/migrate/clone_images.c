@@ -1,10 +1,12 @@
 /* The images and media that are not the ones of the start any more: after a snapshot or a commit
  * another file is the top of a disk, a CD was changed or taken out.
  *
- * A drive is found on the command line by its -drive's id, or by its device's id and the -drive or
- * the node of -blockdev that this one names. There the path and the format become those of what is
- * open now; all its other words (how it is cached, whether it discards) stay, for QEMU keeps these
- * for the new image, too. Where there are words of which that is not known, it is refused.
+ * A drive is found on the command line by its -drive's id, or by its device and the -drive or the
+ * node of -blockdev that this one names; a device without an id by what it names, or as the only
+ * one of its type that names nothing that is in a drive any more. There the path and the format
+ * become those of what is open now; all its other words (how it is cached, whether it discards)
+ * stay, for QEMU keeps these for the new image, too. Where there are words of which that is not
+ * known, it is refused.
  *
  * A disk that moves is copied whole, so over there its new file has nothing under it.
  */
@@ -53,6 +55,8 @@ static const char *const drive_words[] = {"if",
 					  "node-name",
 					  "locking",
 					  "file.locking",
+					  "file.driver",
+					  "file.filename",
 					  NULL};
 static const char *const node_words[] = {"driver",
 					 "node-name",
@@ -79,12 +83,20 @@ static const char *const file_words[] = {
 
 /* --- finding it --- */
 
+/* Where a -drive has its path. */
+static const char *path_key_of(const struct clone_item *item)
+{
+	_autofree_ char *name = clone_item_get(item, "file.filename");
+
+	return name ? "file.filename" : "file";
+}
+
 static void find_legacy(struct place *place, struct clone_item *item)
 {
 	bool whole = clone_item_is(item, "-cdrom");
 
 	place->legacy = place->image = item;
-	place->path_key = whole ? NULL : "file";
+	place->path_key = whole ? NULL : path_key_of(item);
 	place->format = whole ? NULL : item;
 	place->format_key = "format";
 }
@@ -119,7 +131,8 @@ static char *anonymous_file(const struct clone_item *item)
 {
 	_autofree_ char *id = clone_item_is(item, "-drive") ? clone_item_get(item, "id") : NULL;
 
-	return !id && clone_item_is(item, "-drive") ? clone_item_get(item, "file") : NULL;
+	return !id && clone_item_is(item, "-drive") ? clone_item_get(item, path_key_of(item))
+						    : NULL;
 }
 
 /* Whether it is the image that some drive has now. */
@@ -146,12 +159,52 @@ static void find_anonymous(struct changing *c, struct place *place, const struct
 	}
 }
 
+/* Whether it is in some drive. NULL is in none. */
+static bool is_in_a_drive(const struct changing *c, const char *name)
+{
+	for (size_t i = 0; name && i < c->m->src.drives.count; i++)
+		if (str_eq(c->m->src.drives.list[i].device, name) ||
+		    str_eq(c->m->src.drives.list[i].node, name))
+			return true;
+	return false;
+}
+
+static struct clone_item *find_anonymous_device(struct changing *c, const struct qmp_drive *drive)
+{
+	struct clone_item *found = NULL;
+	size_t count = 0;
+
+	if (drive->id || !drive->qdev || !str_starts(drive->qdev, "/machine/peripheral-anon/"))
+		return NULL;
+	for (size_t i = 0; i < c->line.count; i++) {
+		struct clone_item *item = &c->line.list[i];
+		_autofree_ char *id = NULL, *type = NULL, *name = NULL;
+
+		if (item->dropped || !clone_item_is(item, "-device"))
+			continue;
+		id = clone_item_get(item, "id");
+		type = clone_item_get(item, "driver");
+		name = clone_item_get(item, "drive");
+		if (id || !str_eq(type, drive->type))
+			continue;
+		if (name && (str_eq(name, drive->device) || str_eq(name, drive->node)))
+			return item;
+		if (!is_in_a_drive(c, name)) {
+			found = item;
+			count++;
+		}
+	}
+	return count == 1 ? found : NULL;
+}
+
 static void find_place(struct changing *c, struct place *place, const struct qmp_drive *drive)
 {
 	_autofree_ char *name = NULL;
 	struct clone_item *legacy;
 
 	*place = (struct place){.device = clone_line_find(&c->line, "-device", "id", drive->id)};
+	if (!place->device)
+		place->device = find_anonymous_device(c, drive);
 	name = place->device ? clone_item_get(place->device, "drive") : NULL;
 	legacy = clone_line_find(&c->line, "-drive", "id", drive->device ? drive->device : name);
 	if (legacy)
@@ -169,7 +222,7 @@ static char *absolute(const struct changing *c, const char *name)
 
 	if (path && path == name && path[strcspn(path, ":/")] == ':')
 		return str_dup(path);
-	return disk_absolute_path(path, c->m->process.cwd);
+	return disk_absolute_path(path, c->m->src_cwd);
 }
 
 /* The path on the command line, absolute unless it is none; NULL: there is nothing. Caller
@@ -241,8 +294,9 @@ static bool rename_node(struct place *place, const struct qmp_drive *drive)
 static bool set_protocol(struct place *place, const char *path)
 {
 	const char *key = place->image == place->format ? "file.driver" : "driver";
+	_autofree_ char *given = place->legacy ? clone_item_get(place->legacy, key) : NULL;
 
-	return place->legacy ||
+	return (place->legacy && !given) ||
 	       clone_item_set(place->image, key, clone_is_device(path) ? "host_device" : "file");
 }
 
@@ -308,9 +362,10 @@ static void put_in(struct changing *c, struct place *place, const struct qmp_dri
 
 /* What of a -drive is about its image: with nothing but these QEMU takes a drive for empty no more
  * ("Must specify either driver or file", 5.2 to 11.1). */
-static const char *const image_words[] = {"file",         "format",         "node-name", "cache",
-					  "cache.direct", "cache.no-flush", "discard",   "locking",
-					  "file.locking", "auto-read-only", NULL};
+static const char *const image_words[] = {
+	"file",           "format",        "node-name", "cache",        "cache.direct",
+	"cache.no-flush", "discard",       "locking",   "file.locking", "auto-read-only",
+	"file.driver",    "file.filename", NULL};
 
 /* -cdrom is -drive media=cdrom,index=2. */
 static bool empty_cdrom(struct clone_item *item)

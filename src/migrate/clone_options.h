@@ -10,12 +10,14 @@ enum clone_rule {
 	CLONE_REFUSE,
 	CLONE_READ,       /* a path: it has to be there */
 	CLONE_CREATE,     /* a path that QEMU makes: a log, a socket it listens on */
-	CLONE_SOCKET,     /* a socket's path: made if "server" is on, else it has to be there */
+	CLONE_CONNECT,    /* a socket's path: somebody has to listen there */
+	CLONE_SOCKET,     /* a socket's path: made if "server" is on, else as CLONE_CONNECT */
 	CLONE_SPICE,      /* an address, with "unix" on a socket's path */
 	CLONE_VNC,        /* a display, or "unix:PATH" */
 	CLONE_RAM,        /* a file or directory for RAM, made if it is not there */
 	CLONE_FIRMWARE,   /* a file's name that QEMU looks up in its own directories too */
 	CLONE_SCRIPT,     /* a program's path, or "no" */
+	CLONE_INTERFACE,  /* a tap's name: without a "script" it has to be there */
 	CLONE_LIST,       /* paths with colons between them */
 	CLONE_IMAGE,      /* an image as -drive has it: a path, "json:{...}", "nbd://..." */
 	CLONE_IMAGE_FILE, /* an image's path, and nothing else */

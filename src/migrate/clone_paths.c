@@ -120,6 +120,11 @@ char *clone_path(struct cloning *cloning, const char *path, enum clone_use use)
 	return str_eq(dst, path) ? NULL : str_take(&dst);
 }
 
+void clone_file_as_it_is(struct cloning *cloning, const char *path, enum clone_use use)
+{
+	list_file(cloning, str_dup(path), str_dup(path), use);
+}
+
 /* An image that does not move. One that is a device is another disk over there, which the
  * guest must not write to because it has the same name by chance. */
 static char *image_that_stays(struct cloning *cloning, const char *path, const char *src,

@@ -46,13 +46,18 @@ static char *create_path(struct cloning *cloning, const struct value *value)
 	return clone_path(cloning, value->text, CLONE_FILE_CREATED);
 }
 
+static char *connect_path(struct cloning *cloning, const struct value *value)
+{
+	return clone_path(cloning, value->text, CLONE_FILE_CONNECTED);
+}
+
 /* An abstract socket's name is no path. */
 static char *socket_path(struct cloning *cloning, const struct value *value)
 {
 	if (is_on(value, "abstract") || is_on(value, "addr.abstract"))
 		return NULL;
 	return clone_path(cloning, value->text,
-			  is_on(value, "server") ? CLONE_FILE_CREATED : CLONE_FILE_READ);
+			  is_on(value, "server") ? CLONE_FILE_CREATED : CLONE_FILE_CONNECTED);
 }
 
 static char *spice_address(struct cloning *cloning, const struct value *value)
@@ -80,7 +85,7 @@ static char *vnc_display(struct cloning *cloning, const struct value *value)
 static char *ram_path(struct cloning *cloning, const struct value *value)
 {
 	return clone_path(cloning, value->text,
-			  is_on(value, "readonly") ? CLONE_FILE_READ : CLONE_FILE_CREATED);
+			  is_on(value, "readonly") ? CLONE_FILE_READ : CLONE_FILE_RAM);
 }
 
 /* qemu_find_file(): as it is first, then in the directories of QEMU's installation and of -L,
@@ -99,6 +104,38 @@ static char *firmware(struct cloning *cloning, const struct value *value)
 static char *script(struct cloning *cloning, const struct value *value)
 {
 	return str_eq(value->text, "no") ? NULL : read_path(cloning, value);
+}
+
+static bool is_no_script(const char *script)
+{
+	return script && (!*script || str_eq(script, "no"));
+}
+
+/* QEMU opens the interface of that name, or makes it, and then nothing but a script puts it
+ * anywhere (net_tap_init() of its net/tap.c). In a name with a "%" the kernel puts a number. */
+static char *interface(struct cloning *cloning, const struct value *value)
+{
+	const char *script = value->words ? clone_words_get(value->words, "script") : NULL;
+	_autofree_ char *path = str_printf("/sys/class/net/%s", value->text);
+
+	if (is_no_script(script) && !strpbrk(value->text, "%/"))
+		clone_file_as_it_is(cloning, path, CLONE_FILE_INTERFACE);
+	return NULL;
+}
+
+/* What QEMU runs for a tap where nothing is said of it; without it, it ends. Its directory is
+ * chosen when QEMU is built: where there is none here, it is in another. */
+static void implied_script(struct cloning *cloning, const struct clone_words *words)
+{
+	static const char *const instead[] = {"script", "helper", "fd", "fds"};
+	static const char path[] = "/etc/qemu-ifup";
+	const struct clone_source *src = cloning->src;
+
+	for (size_t i = 0; i < sizeof(instead) / sizeof(instead[0]); i++)
+		if (clone_words_get(words, instead[i]))
+			return;
+	if (src->exists && src->exists(src->arg, path))
+		clone_file_as_it_is(cloning, path, CLONE_FILE_READ);
 }
 
 /* acpi_table_add() splits at colons and knows no way to escape one. */
@@ -203,12 +240,14 @@ char *clone_value(struct cloning *cloning, enum clone_rule rule, const struct cl
 		[CLONE_REFUSE] = keep,
 		[CLONE_READ] = read_path,
 		[CLONE_CREATE] = create_path,
+		[CLONE_CONNECT] = connect_path,
 		[CLONE_SOCKET] = socket_path,
 		[CLONE_SPICE] = spice_address,
 		[CLONE_VNC] = vnc_display,
 		[CLONE_RAM] = ram_path,
 		[CLONE_FIRMWARE] = firmware,
 		[CLONE_SCRIPT] = script,
+		[CLONE_INTERFACE] = interface,
 		[CLONE_LIST] = path_list,
 		[CLONE_IMAGE] = image,
 		[CLONE_IMAGE_FILE] = image_file,
@@ -274,6 +313,8 @@ void clone_values(struct cloning *cloning, const char *group, const char *type,
 			word->replacement =
 				clone_value(cloning, key->rule, words, word->key, word->value);
 	}
+	if (str_eq(group, "netdev") && str_eq(type, "tap"))
+		implied_script(cloning, words);
 	for (size_t i = 0; i < words->count; i++)
 		if (words->list[i].replacement)
 			adapt_driver(words, &words->list[i]);

@@ -40,8 +40,10 @@ void clone_values(struct cloning *cloning, const char *group, const char *type,
 char *clone_keys(struct cloning *cloning, const struct clone_option *option, const char *type,
 		 const char *text);
 
-/* Paths and images; clone_paths.c. Results as of clone_value(). */
+/* Paths and images; clone_paths.c. Results as of clone_value(). What is listed as it is has the
+ * same path, which no --map changes, on both hosts. */
 char *clone_path(struct cloning *cloning, const char *path, enum clone_use use);
+void clone_file_as_it_is(struct cloning *cloning, const char *path, enum clone_use use);
 char *clone_image(struct cloning *cloning, const char *name, enum clone_use use);
 char *clone_image_file(struct cloning *cloning, const char *path, enum clone_use use);
 

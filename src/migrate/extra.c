@@ -46,7 +46,7 @@ bool extras_can_copy(const struct clone_file *file)
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
 		if (str_eq(file->what, options[i]))
-			return file->use != CLONE_FILE_CREATED;
+			return file->use == CLONE_FILE_READ || file->use == CLONE_FILE_WRITTEN;
 	return false;
 }
 
@@ -126,6 +126,21 @@ bool extras_add(struct migration *m, const struct clone_file *file)
 	else if (!look_for_double(m, file, store))
 		add(m, file, &info, store);
 	return true;
+}
+
+void extras_add_ram(struct migration *m, const struct clone_file *file)
+{
+	_autofree_ char *path = source_path(m, file->src_path);
+	struct file_info info;
+
+	if (look_for_double(m, file, false))
+		return;
+	if (host_file_info(m->here, path, &info, NULL) < 0 || info.kind != FILE_REGULAR)
+		info = (struct file_info){
+			.mode = 0600, .uid = FILE_OWNER_UNKNOWN, .gid = FILE_OWNER_UNKNOWN};
+	info.size_bytes = 0;
+	add(m, file, &info, false);
+	m->extras.list[m->extras.count - 1].ram = true;
 }
 
 /* --- copying --- */
@@ -233,12 +248,29 @@ static int copy_extra(struct migration *m, struct extra *extra, struct err *err)
 	return ret;
 }
 
+/* QEMU takes an empty file as if it had made it, and never removes one (qemu_ram_alloc_from_file();
+ * seen on 5.2 to 11.1). This one is known by its inode before that, so it can be taken back. */
+static int make_ram(struct migration *m, struct extra *extra, struct err *err)
+{
+	struct copy copy = {.extra = extra};
+	int ret = open_new(m, &copy, err);
+
+	if (ret == 0)
+		ret = owner_give(m, copy.file, extra->uid, extra->gid, err);
+	if (copy.file && host_file_finish(m->host, copy.file, ret < 0 ? NULL : err) < 0)
+		ret = -1;
+	return ret;
+}
+
 int step_extra(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	(void)timeout_ms;
-	for (size_t i = 0; i < m->extras.count; i++)
-		if (copy_extra(m, &m->extras.list[i], err) < 0)
+	for (size_t i = 0; i < m->extras.count; i++) {
+		struct extra *extra = &m->extras.list[i];
+
+		if ((extra->ram ? make_ram(m, extra, err) : copy_extra(m, extra, err)) < 0)
 			return -1;
+	}
 	return 0;
 }
 

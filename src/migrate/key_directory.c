@@ -43,13 +43,6 @@ char *key_reader_listener(const char *path)
 		word);
 }
 
-char *key_reader_user(const char *user)
-{
-	_autofree_ char *word = str_shell_quote(user);
-
-	return str_printf("id -u %s", word);
-}
-
 /* Takes "OWNER OWN PARENT" of the command below. */
 static int take_place(struct host *host, char *text, const char *name, struct key_place *place,
 		      struct err *err)

@@ -46,6 +46,5 @@ int key_directory_remove(struct host *host, const char *path, int64_t timeout_ms
  * key_directory_choose(). The caller's to free. */
 char *key_reader_process(int pid);
 char *key_reader_listener(const char *path);
-char *key_reader_user(const char *user);
 
 #endif

@@ -133,7 +133,7 @@ static int choose(struct migration *m, struct host *host, const char *which, cha
 
 static char *dst_reader(struct migration *m)
 {
-	return m->opt->clone ? key_reader_user(m->process.user)
+	return m->opt->clone ? str_printf("echo %s", m->clone_user.uid)
 			     : key_reader_listener(m->opt->dst.socket);
 }
 

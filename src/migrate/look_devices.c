@@ -4,7 +4,8 @@
  * ends of it; another type or place likewise. One too many it does not notice at all (seen on
  * 7.2, 10.0 and 11.1: "completed", and the PCI bus shows it): the guest, which unplugged it or
  * never had it, has it from then on, so that is refused, too. A medium it does not compare
- * either, and a read-only image of another size only where it is firmware.
+ * either, and a read-only image of another size only where it is firmware. With --clone its file is
+ * known, too.
  *
  * A device is the same when its type and its place are; its id and its backend may differ, and
  * whether it is of -nic, -vga or -device (seen: such pairs migrate on 7.2 and 11.1). All
@@ -217,12 +218,42 @@ static void compare_sizes(struct migration *m, const struct qmp_drive *src,
 		     str_size(a, sizeof(a), src->virtual_size));
 }
 
+/* What the command line of --clone names there for what it names here. Caller frees. */
+static char *path_over_there(const struct migration *m, const char *path)
+{
+	bool mapped;
+
+	for (size_t i = 0; i < m->clone.files_count; i++)
+		if (str_eq(m->clone.files[i].src_path, path))
+			return str_dup(m->clone.files[i].path);
+	return disk_map_path(path, m->opt->maps, &mapped);
+}
+
+/* Two CDs may have one size. */
+static void compare_files(struct migration *m, const struct qmp_drive *src,
+			  const struct qmp_drive *dst)
+{
+	_autofree_ char *path = disk_absolute_path(src->file, m->src_cwd);
+	_autofree_ char *wanted = path ? path_over_there(m, path) : NULL;
+
+	if (!m->opt->clone || !wanted || (!src->removable && !src->read_only) ||
+	    str_eq(wanted, dst->file) || str_eq(path, dst->file))
+		return;
+	problems_add(
+		&m->problems,
+		"drive %s: %s is in it now, and its QEMU on %s has %s: it was changed since its "
+		"start, and --clone cannot repeat that; eject it, or start a QEMU over there "
+		"that has it (--start)",
+		qmp_drive_name(src), path, m->dst.name, dst->file ? dst->file : "no file");
+}
+
 static void compare_drives(struct migration *m, const struct qmp_drive *src,
 			   const struct qmp_drive *dst)
 {
-	if (src->inserted && dst->inserted)
+	if (src->inserted && dst->inserted) {
 		compare_sizes(m, src, dst);
-	else if (src->inserted)
+		compare_files(m, src, dst);
+	} else if (src->inserted)
 		problems_add(&m->problems,
 			     "drive %s: holds %s here, but is empty on %s; put the same medium in "
 			     "there (blockdev-change-medium), or eject it here",

@@ -274,7 +274,7 @@ void look_at_space(struct migration *m)
 			add_room(m, &rooms, m->disks.list[i].dst_path,
 				 needed_by(&m->disks.list[i]));
 	for (size_t i = 0; i < m->extras.count; i++)
-		if (!m->extras.list[i].made_path)
+		if (!m->extras.list[i].made_path && !m->extras.list[i].ram)
 			add_room(m, &rooms, m->extras.list[i].file->path,
 				 m->extras.list[i].size_bytes);
 	for (size_t i = 0; i < rooms.count; i++) {

@@ -38,6 +38,7 @@ void migration_free(struct migration *m)
 	free(m->scope_unit);
 	free(m->scope_slice);
 	clone_deinit(&m->clone);
+	clone_user_deinit(&m->clone_user);
 	source_process_deinit(&m->process);
 	link_close(m);
 	free(m->link.path);

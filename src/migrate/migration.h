@@ -12,6 +12,7 @@
 #include "cookie/cookie.h"
 #include "journal/record.h"
 #include "migrate/clone_argv.h"
+#include "migrate/clone_user.h"
 #include "migrate/disk.h"
 #include "migrate/extra.h"
 #include "migrate/guard.h"
@@ -114,6 +115,7 @@ struct migration {
 	bool scope_of_user;            /* of the login's own manager: it is not root */
 	struct extras extras;          /* --copy-extra: what is copied with it */
 	bool as_other_user;            /* than the one that logs in there */
+	struct clone_user clone_user;  /* as whom that QEMU runs */
 	struct guard *guard;           /* holds on to that QEMU; NULL: none */
 
 	/* By hand, where each phase is a process of its own; see handover.h. */

@@ -64,7 +64,7 @@ static void tell(struct migration *m, const struct err *why)
 int owner_give(struct migration *m, struct host_file *file, uint32_t uid, uint32_t gid,
 	       struct err *err)
 {
-	bool for_its_qemu = m->opt->clone && m->as_other_user; /* see give_files() */
+	bool for_its_qemu = m->opt->clone && m->as_other_user; /* see clone_user_give() */
 
 	if (for_its_qemu || uid == FILE_OWNER_UNKNOWN || gid == FILE_OWNER_UNKNOWN)
 		return 0;

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,17 +148,44 @@ int source_user_read(struct source_user *user, pid_t pid)
 		       : -1;
 }
 
-static char *user_of(pid_t pid, struct err *err)
+static char *group_name(unsigned gid)
+{
+	const struct group *entry = getgrgid(gid);
+
+	return entry ? str_dup(entry->gr_name) : str_printf("%u", gid);
+}
+
+static char *group_names(const char *groups)
+{
+	struct buf b = {0};
+	char *end;
+
+	buf_add(&b, "", 0);
+	for (; *groups; groups = *end ? end + 1 : end) {
+		_autofree_ char *name = group_name((unsigned)strtoul(groups, &end, 10));
+		_autofree_ char *word = str_shell_quote(name);
+
+		buf_printf(&b, "%s%s", b.len ? " " : "", word);
+	}
+	return b.data;
+}
+
+static int read_user(struct source_process *process, pid_t pid, struct err *err)
 {
 	struct source_user user;
 	struct passwd *entry;
 
-	if (source_user_read(&user, pid) < 0) {
-		err_set(err, ERR_FAILED, "/proc/%d/status does not tell its user", (int)pid);
-		return NULL;
-	}
+	if (source_user_read(&user, pid) < 0)
+		return err_set(err, ERR_FAILED, "/proc/%d/status does not tell its user", (int)pid);
 	entry = getpwuid(user.uid);
-	return entry ? str_dup(entry->pw_name) : str_printf("%u", user.uid);
+	process->user = entry ? str_dup(entry->pw_name) : str_printf("%u", user.uid);
+	if (!entry) {
+		process->group = str_printf("%u", user.gid);
+		process->groups = group_names(user.groups);
+	} else if (entry->pw_gid != user.gid) {
+		process->group = group_name(user.gid);
+	}
+	return 0;
 }
 
 static bool is_pwd(const char *setting)
@@ -219,7 +247,7 @@ int source_process_read(struct source_process *process, pid_t pid, struct err *e
 	if (read_list(pid, "cmdline", NULL, &process->argv, err) < 0 ||
 	    read_list(pid, "environ", matters, &process->environment, err) < 0 ||
 	    !(process->program = program_of(pid, process->argv[0], err)) ||
-	    !(process->cwd = read_link(pid, "cwd", err)) || !(process->user = user_of(pid, err))) {
+	    read_user(process, pid, err) < 0) {
 		source_process_deinit(process);
 		return -1;
 	}
@@ -231,7 +259,8 @@ void source_process_deinit(struct source_process *process)
 	free_list(process->argv);
 	free_list(process->environment);
 	free(process->program);
-	free(process->cwd);
 	free(process->user);
+	free(process->group);
+	free(process->groups);
 	*process = (struct source_process){0};
 }

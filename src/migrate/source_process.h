@@ -20,8 +20,9 @@ struct source_process {
 	char **argv;        /* NULL at the end */
 	char **environment; /* "A=b", only what matters to a QEMU; NULL at the end */
 	char *program;      /* what runs: argv[0] where that is absolute, else the executable */
-	char *cwd;
-	char *user; /* the name of its user, or the number */
+	char *user;         /* the name of its user, or the number */
+	char *group;        /* the name of its group, or the number; NULL: its user's own */
+	char *groups;       /* of a user without a name: the others, words of a shell; else NULL */
 };
 
 /* A process as no other will ever be on this host while it is up: "PID START", START being

@@ -157,7 +157,7 @@ const struct step steps[] = {
 	     "create the files that the destination lacks"),
 	STEP("extra", PHASE_PREPARE, with_extras, step_extra, UNDO(undo_create),
 	     answer_ms, WAITS, CANCELLABLE, ONCE,
-	     "copy what does not move and is not over there (--copy-extra)"),
+	     "make files for RAM; copy what does not move and is not over there (--copy-extra)"),
 	STEP("start", PHASE_PREPARE, with_start, step_start, UNDO(undo_start),
 	     start_ms, WAITS, CANCELLABLE, AGAIN,
 	     "start the waiting QEMU over there (--start)"),

@@ -46,6 +46,13 @@ class CloneTest(FaultTest):
     def no_qemu(self):
         return not [line for line in self.b.processes().values() if "qemu" in line]
 
+    def halted_clone(self, move, step):
+        process = self.start_vmferry(*self.arguments_of("migrate", move),
+                                     env={"VMFERRY_TEST_HALT_BEFORE": step},
+                                     stdout=-1, stderr=-1, text=True)
+        self.wait_for_halt(process, step)
+        return process
+
 
 class Clone(CloneTest):
     def test_blockdev(self):
@@ -85,22 +92,31 @@ class Clone(CloneTest):
         self.assertTrue(os.path.exists(self.b.outside(f"{elsewhere}/disk0.img")))
         self.no_images(move)
 
-    def test_another_user(self):
-        """It is that user's over there, too, and nothing stays above it."""
+    def moves_as(self, uid, gid):
         guest = Guest(disks=[Disk(dst_image=False)], **WRITING)
         give = f"chmod -R a+rwX {guest.directory}"
         for host in (self.a, self.b):
             host.shell("[ ! -e /dev/kvm ] || { mknod -m 666 /run/kvm c 10 232; "
                        "mount --bind /run/kvm /dev/kvm; }")
-        guest.qemu = ["sh", "-c", f'{give}; exec setpriv --reuid 65534 --regid 65534 '
+        guest.qemu = ["sh", "-c", f'{give}; exec setpriv --reuid {uid} --regid {gid} '
                       '--clear-groups -- "$0" "$@"', self.qemu_path()]
         move = self.prepare(guest, start_destination=False)
         self.b.shell(give)
         self.migrate(move)
         move.attach_destination()
-        self.assertEqual(os.stat(f"/proc/{move.destination.process.pid}").st_uid, 65534)
+        qemu = os.stat(f"/proc/{move.destination.process.pid}")
+        self.assertEqual((qemu.st_uid, qemu.st_gid), (uid, gid))
+        image = os.stat(self.b.outside(guest.image(0)))
+        self.assertEqual((image.st_uid, image.st_gid), (uid, gid))
         self.guard_goes()
         move.check_moved()
+
+    def test_another_user(self):
+        """It is that user's over there, too, and nothing stays above it."""
+        self.moves_as(65534, 65534)
+
+    def test_a_user_without_a_name(self):
+        self.moves_as(64055, 64056)
 
     def test_same_host(self):
         move = self.prepare_clone(disks=[Disk(dst_image=False)])
@@ -182,13 +198,6 @@ class Clone(CloneTest):
 
 
 class Bound(CloneTest):
-    def halted_clone(self, move, step):
-        process = self.start_vmferry(*self.arguments_of("migrate", move),
-                                     env={"VMFERRY_TEST_HALT_BEFORE": step},
-                                     stdout=-1, stderr=-1, text=True)
-        self.wait_for_halt(process, step)
-        return process
-
     def test_killed_at_each_step(self):
         """kill -9 of vmferry: over there everything goes by itself."""
         for step in ("create", "clone", "accept", "hold", "export", "copy"):

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import unittest
 
 import hosts
@@ -11,7 +12,7 @@ from qemu import Qemu
 from qmp import Qmp
 from rig import Disk, Guest
 from test_clone import RANDOM_NODES, SOCKETS, CloneTest
-from test_faults import FAILED, REFUSED
+from test_faults import FAILED, INTERRUPTED, REFUSED
 
 USAGE = 2
 NOBODY = 65534
@@ -239,6 +240,37 @@ class Cpus(CloneTest):
         for arguments in (["-cpu", "qemu64", "-accel", "kvm"],
                           ["-cpu", "max", "-accel", "tcg", "-accel", "kvm"]):
             self.assertNotIn("Sparkling", self.check_cpu(*arguments))
+
+
+class Memory(CloneTest):
+    """RAM in a file, which QEMU makes and never removes."""
+    RAM = f"{hosts.WORK}/web1.ram"
+
+    def prepare_memory(self):
+        return self.prepare_clone(disks=[Disk(dst_image=False)], extra=[
+            "-object", f"memory-backend-file,id=ram,size=32M,mem-path={self.RAM},share=on",
+            "-machine", "memory-backend=ram"])
+
+    def test_its_file_stays_with_the_guest(self):
+        move = self.prepare_memory()
+        self.migrate(move)
+        self.assertEqual(os.stat(self.b.outside(self.RAM)).st_size, 32 << 20)
+        move.check_moved([r"web1\.ram$"])
+
+    def test_its_file_goes_with_an_undo(self):
+        """Told, or seen by the guard itself."""
+        for signum, code in ((signal.SIGINT, INTERRUPTED), (signal.SIGKILL, -signal.SIGKILL)):
+            with self.subTest(signum=signum):
+                self.doCleanups()
+                self.setUp()
+                move = self.prepare_memory()
+                process = self.halted_clone(move, "copy")
+                path = self.b.outside(self.RAM)
+                self.assertEqual(os.stat(path).st_size, 32 << 20)
+                process.send_signal(signum)
+                self.goes_on(process, code)
+                hosts.wait_until(lambda: not os.path.exists(path), "the file goes")
+                self.guard_goes()
 
 
 class Media(CloneTest):

@@ -7,7 +7,7 @@ import unittest
 
 import hosts
 from guest import MIB
-from program import qemu_version
+from program import accelerator, qemu_version
 from rig import Disk
 from test_clone import RANDOM_NODES, SOCKETS, CloneTest
 from test_faults import REFUSED
@@ -183,6 +183,38 @@ class Unplugged(RepairTest):
                                      "scsi-id": 5})
         self.repaired(move, "scsi-cd,id=sd1,bus=hba.0.*scsi-id=5")
 
+    def port(self, watch, size, port, value):
+        """A write to an I/O port, as the guest's kernel would do it; "o" of the human monitor."""
+        self.assertEqual(watch.command("human-monitor-command",
+                                       command_line=f"o /{size} {port:#x} {value:#x}"), "")
+
+    def test_a_cpu(self):
+        """QEMU's docs/specs/acpi_cpu_hotplug: selector 0 switches to the interface that knows of
+        unplugging, then the CPU is selected, and ejected."""
+        model = "host" if accelerator() == "kvm" else "qemu64"
+        move = self.prepare_clone(extra=[
+            "-smp", "1,maxcpus=2,sockets=2,cores=1,threads=1",
+            "-device", f"{model}-x86_64-cpu,id=cpu1,socket-id=1,core-id=0,thread-id=0"])
+        watch = move.source.watch
+        self.port(watch, "w", 0xaf00, 0)
+        watch.command("device_del", id="cpu1")
+        self.port(watch, "w", 0xaf00, 1)
+        self.port(watch, "b", 0xaf04, 8)
+        watch.wait_event("DEVICE_DELETED", device="cpu1")
+        self.repaired(move, r"device cpu1 .*-cpu\) was unplugged")
+
+    def test_memory(self):
+        """QEMU's docs/specs/acpi_mem_hotplug: the slot is selected, and ejected."""
+        move = self.prepare_clone(extra=[
+            "-m", "32M,slots=2,maxmem=1G", "-object", "memory-backend-ram,id=ram1,size=128M",
+            "-device", "pc-dimm,id=dimm1,memdev=ram1,slot=1"])
+        watch = move.source.watch
+        watch.command("device_del", id="dimm1")
+        self.port(watch, "w", 0xa00, 1)
+        self.port(watch, "b", 0xa14, 8)
+        watch.wait_event("DEVICE_DELETED", device="dimm1")
+        self.repaired(move, "device dimm1 .pc-dimm. was unplugged")
+
     def test_one_without_an_id(self):
         """Which -device it was cannot be seen: the comparison of both QEMUs refuses it."""
         move = self.prepare_clone(extra=["-device", "qemu-xhci,id=usb", "-device",
@@ -304,6 +336,20 @@ class Media(RepairTest):
                 self.moved(move)
                 self.assertEqual(self.inserted(move)[0], None if kind == "none" else path)
                 move.check_moved([*RANDOM_NODES, "node: medium-"])
+
+    def test_a_device_without_an_id(self):
+        """Both media have one size, so nothing else tells them apart."""
+        path, iso = self.image("other.iso"), self.image("first.iso")
+        move = self.prepare_clone(extra=[
+            "-blockdev", f"file,node-name=isof,read-only=on,filename={iso}",
+            "-blockdev", "raw,node-name=iso,read-only=on,file=isof", "-device",
+            "ide-cd,drive=iso"])
+        self.on_both(iso)
+        self.on_both(path)
+        self.change(move, path)
+        self.moved(move)
+        self.assertEqual(self.inserted(move)[0], path)
+        move.check_moved([*RANDOM_NODES, "node: iso"])
 
 
 class Images(RepairTest):

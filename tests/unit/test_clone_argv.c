@@ -27,7 +27,7 @@ static const char *disk_path(void *arg, const char *path)
 static bool exists(void *arg, const char *path)
 {
 	ck_assert_ptr_eq(arg, &machine_name);
-	return strcmp(path, "/run/vm/here.bin") == 0;
+	return strcmp(path, "/run/vm/here.bin") == 0 || strcmp(path, "/etc/qemu-ifup") == 0;
 }
 
 static const char *const maps[] = {"/srv=/data", "/srv/iso=/iso", NULL};
@@ -197,7 +197,7 @@ START_TEST(images_that_stay_are_listed)
 		 CLONE_FILE_READ},
 		{"-blockdev", "nbd,node-name=n,server.type=unix,server.path=/srv/s",
 		 "nbd,node-name=n,server.type=unix,server.path=/data/s", "/data/s",
-		 CLONE_FILE_READ},
+		 CLONE_FILE_CONNECTED},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(ones); i++)
@@ -214,7 +214,7 @@ START_TEST(paths_are_absolute_and_mapped)
 		{"-L", "/srv/fw", "/data/fw", "/data/fw", CLONE_FILE_READ},
 		{"-readconfig", "c.cfg", "/run/vm/c.cfg", "/run/vm/c.cfg", CLONE_FILE_READ},
 		{"-D", "log", "/run/vm/log", "/run/vm/log", CLONE_FILE_CREATED},
-		{"-mem-path", "/dev/hugepages", NULL, "/dev/hugepages", CLONE_FILE_CREATED},
+		{"-mem-path", "/dev/hugepages", NULL, "/dev/hugepages", CLONE_FILE_RAM},
 		{"-trace", "qmp*,file=t", "qmp*,file=/run/vm/t", "/run/vm/t", CLONE_FILE_CREATED},
 		{"-trace", "events=/srv/e", "events=/data/e", "/data/e", CLONE_FILE_READ},
 		{"-plugin", "p.so,fd=1,path=q", "/run/vm/p.so,fd=1,path=q", "/run/vm/p.so",
@@ -249,13 +249,23 @@ START_TEST(paths_are_absolute_and_mapped)
 		 CLONE_FILE_READ},
 		{"-netdev", "tap,id=n,script=/srv/up", "tap,id=n,script=/data/up", "/data/up",
 		 CLONE_FILE_READ},
-		{"-netdev", "tap,id=n,script=no,downscript=no,ifname=t", NULL, NULL, 0},
+		{"-netdev", "tap,id=n,script=no,downscript=no,ifname=t", NULL, "/sys/class/net/t",
+		 CLONE_FILE_INTERFACE},
+		{"-nic", "tap,script=,downscript=no,ifname=t", NULL, "/sys/class/net/t",
+		 CLONE_FILE_INTERFACE},
+		{"-netdev", "tap,id=n,script=no,downscript=no,ifname=t%d", NULL, NULL, 0},
+		{"-netdev", "tap,id=n,script=no,downscript=no", NULL, NULL, 0},
+		{"-netdev", "tap,id=n,script=/up,ifname=t", NULL, "/up", CLONE_FILE_READ},
+		{"-netdev", "tap,id=n,downscript=no,ifname=t", NULL, "/etc/qemu-ifup",
+		 CLONE_FILE_READ},
+		{"-net", "tap,downscript=no", NULL, "/etc/qemu-ifup", CLONE_FILE_READ},
+		{"-netdev", "tap,id=n,helper=/srv/h", "tap,id=n,helper=/data/h", "/data/h",
+		 CLONE_FILE_READ},
 		{"-nic", "bridge,helper=/usr/lib/h", NULL, "/usr/lib/h", CLONE_FILE_READ},
 		{"-netdev", "user,id=n,tftp=/srv/t,hostfwd=tcp::22-:22",
 		 "user,id=n,tftp=/data/t,hostfwd=tcp::22-:22", "/data/t", CLONE_FILE_READ},
 		{"-object", "memory-backend-file,id=m,mem-path=/srv/m,share=on",
-		 "memory-backend-file,id=m,mem-path=/data/m,share=on", "/data/m",
-		 CLONE_FILE_CREATED},
+		 "memory-backend-file,id=m,mem-path=/data/m,share=on", "/data/m", CLONE_FILE_RAM},
 		{"-object", "memory-backend-file,id=m,mem-path=/m,readonly=on", NULL, "/m",
 		 CLONE_FILE_READ},
 		{"-object", "{\"qom-type\":\"secret\",\"id\":\"s\",\"file\":\"k\"}",
@@ -288,7 +298,7 @@ START_TEST(sockets_and_their_like)
 		 "socket,id=a,path=/run/vm/s,server=on,wait=off", "/run/vm/s", CLONE_FILE_CREATED},
 		{"-chardev", "socket,id=a,path=/s,server,nowait", NULL, "/s", CLONE_FILE_CREATED},
 		{"-chardev", "socket,id=a,path=/srv/virtiofsd", "socket,id=a,path=/data/virtiofsd",
-		 "/data/virtiofsd", CLONE_FILE_READ},
+		 "/data/virtiofsd", CLONE_FILE_CONNECTED},
 		{"-chardev", "socket,id=a,path=s,abstract=on", NULL, NULL, 0},
 		{"-chardev", "socket,id=a,host=h,port=1", NULL, NULL, 0},
 		{"-chardev", "file,id=a,path=l,append=on", "file,id=a,path=/run/vm/l,append=on",
@@ -300,7 +310,7 @@ START_TEST(sockets_and_their_like)
 		{"-chardev", "spicevmc,id=a,name=/srv/x", NULL, NULL, 0},
 		{"-serial", "unix:s,,1,server=on", "unix:/run/vm/s,,1,server=on,wait=off",
 		 "/run/vm/s,1", CLONE_FILE_CREATED},
-		{"-serial", "unix:/s", NULL, "/s", CLONE_FILE_READ},
+		{"-serial", "unix:/s", NULL, "/s", CLONE_FILE_CONNECTED},
 		{"-serial", "file:l,1", "file:/run/vm/l,1", "/run/vm/l,1", CLONE_FILE_CREATED},
 		{"-parallel", "pipe:/srv/p", "pipe:/data/p", "/data/p", CLONE_FILE_CREATED},
 		{"-monitor", "mon:unix:m,server", "mon:unix:/run/vm/m,server,wait=off", "/run/vm/m",
@@ -329,7 +339,7 @@ START_TEST(sockets_and_their_like)
 		 "}",
 		 "{\"type\":\"stream\",\"server\":false,\"addr\":{\"type\":\"unix\",\"path\":"
 		 "\"/run/vm/s\"}}",
-		 "/run/vm/s", CLONE_FILE_READ},
+		 "/run/vm/s", CLONE_FILE_CONNECTED},
 		{"-netdev", "dgram,id=n,local.type=unix,local.path=s",
 		 "dgram,id=n,local.type=unix,local.path=/run/vm/s", "/run/vm/s",
 		 CLONE_FILE_CREATED},
