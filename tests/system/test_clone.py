@@ -10,6 +10,7 @@ import hosts
 import lockers
 from rig import Disk, Guest
 from test_faults import DONE, FAILED, HUMAN, INTERRUPTED, REFUSED, FaultTest
+from test_recover import calls_while_stopped
 
 WRITING = {"rate": 300, "sectors": 127}
 SOCKETS = [r"\.sock$", r"\.log$"]
@@ -136,6 +137,13 @@ class Clone(CloneTest):
         self.cut_ssh()
         move.check_moved()
 
+    def test_while_the_guest_stands_still_it_waits_for_the_disk_once(self):
+        """For the point of no return; that the guard lets go before is not waited for."""
+        move = self.prepare_clone()
+        between = calls_while_stopped(self, *self.arguments_of("migrate", move))
+        self.assertEqual(len([call for call in between if "sync(" in call]), 1, between)
+        move.check_moved()
+
     def test_check_prints_the_command_line(self):
         move = self.prepare_clone()
         said = self.check(move).stdout
@@ -182,6 +190,9 @@ class Clone(CloneTest):
 
 
 class Bound(CloneTest):
+    """At steps where something else is over there than at the one before; the fault matrix has
+    them all, each with these faults and more (test_matrix, variant "clone")."""
+
     def halted_clone(self, move, step):
         process = self.start_vmferry(*self.arguments_of("migrate", move),
                                      env={"VMFERRY_TEST_HALT_BEFORE": step},
