@@ -40,8 +40,9 @@ class RecoverTest(FaultTest):
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done.stdout + done.stderr
 
-    def recover(self, move, code=DONE):
-        return self.command("recover", "-F", self.a.ssh_config, move.guest.name, code=code)
+    def recover(self, move, code=DONE, *options):
+        return self.command("recover", "-F", self.a.ssh_config, *options, move.guest.name,
+                            code=code)
 
 
 class Recover(RecoverTest):
