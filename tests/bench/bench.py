@@ -21,10 +21,12 @@ idle or writes 20 MB/s - these take turns, N times:
     ssh -L   as "plain", through Unix sockets that a program ssh carries to the other host, with
              all of its own defaults
     ssh      vmferry migrate --encrypt=ssh
+    clone    vmferry migrate --clone: nothing is over there before
 
 Of each: seconds until all disks are in steady state; CPU seconds of both QEMUs meanwhile, and
 how much of the machine's cores nobody used; the share of its write rate that the guest keeps
 meanwhile; the longest gap in its beats from then on (the pause); wall seconds of the whole.
+Below that, of vmferry, seconds from the command to the first byte that a mirror has copied.
 Medians, then (min to max). "x dd", "x conv", "x plain" and "x ssh -L" are ratios of the same
 turn, then their median. vmferry's own weight is its peak memory and CPU time.
 
