@@ -187,14 +187,17 @@ static int see_guest_over_there(struct migration *m, struct err *err)
 /* Without --keep-source all of this ends with its QEMU. */
 int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	int (*const undos[])(struct migration *, int64_t,
+			     struct err *) = {undo_mirror, undo_target, undo_settings, undo_keys};
+
 	if (see_guest_over_there(m, err) < 0)
 		return -1;
 	migration_note(
 		m, "the source's QEMU is kept, stopped: never `cont` it while the guest runs on %s",
 		m->dst.name);
-	if (undo_mirror(m, timeout_ms, err) < 0 || undo_target(m, timeout_ms, err) < 0 ||
-	    undo_settings(m, timeout_ms, err) < 0 || undo_keys(m, timeout_ms, err) < 0)
-		note_untidy(m, err);
+	for (size_t i = 0; i < sizeof(undos) / sizeof(undos[0]); i++)
+		if (undos[i](m, timeout_ms, err) < 0)
+			note_untidy(m, err);
 	return 0;
 }
 

@@ -39,6 +39,9 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 OF_A_DEAD_QEMU = (r"\.sock$", r"\.log$", r"\.sock\.behind$")
 OF_A_RELAY = (r"^process: .*--in-front",)
 
+# What is left in a QEMU that could not be tidied, for which there is no second try, but a word.
+UNTIDIED = (r"^QEMU .*: vmferry-",)
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -343,12 +346,15 @@ class Scene:
         self.check_settings(source, self.move.settings)
         source.quit()
 
+    def is_untidied(self):
+        return "not tidied" in self.said[0]
+
     def wait_for_beats(self, qemu):
         if not self.variant.paused:
             qemu.wait_for_beats()
 
     def check_settings(self, qemu, before):
-        if "not tidied" in self.said[0]:  # for which there is no second try, but a word
+        if self.is_untidied():
             return
         if (now := migration_settings(qemu.watch)) != before:
             raise Wrong(f"{qemu.host.name}: migration settings were not put back: "
@@ -358,7 +364,8 @@ class Scene:
         """What is ending takes a moment. A QEMU that is running there may have a relay."""
         def is_clean():
             try:
-                self.move.check_litter(OF_A_DEAD_QEMU + (OF_A_RELAY if running else ()))
+                self.move.check_litter(OF_A_DEAD_QEMU + (OF_A_RELAY if running else ()) +
+                                       (UNTIDIED if self.is_untidied() else ()))
                 return True
             except Wrong as error:
                 self.litter = error
