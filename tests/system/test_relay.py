@@ -87,7 +87,7 @@ class Moves(RelayTest):
         move = self.prepare(Guest(**WRITING), watch=False)
         self.relay(move, "source", hide=["migrate-continue"],
                    hide_capabilities=["pause-before-switchover"])
-        process = self.halted(move, "stop", "--timeout", "answer=4", "--reconnect", "30")
+        process = self.halted(move, "stop", "--timeout", "answer=4")
         self.b.block("49152-49215", "drop")
         said = self.goes_on(process, FAILED)
         self.assertIn("stop: source: stop: timed out after 4 s", said)
