@@ -95,6 +95,7 @@ struct record {
 	uint32_t capabilities;       /* a bit each: what was switched on in the QEMUs */
 	bool reconnects;             /* the source's QEMU makes lost connections of disks anew */
 	bool halted;                 /* the guest was stopped on the source to end the mirrors */
+	bool untidy;                 /* not all that is to be released over there was */
 	uint32_t retried;            /* how often the destination's QEMU was started again: the
 				      * mirrors are there since before */
 	bool parameters;             /* those of the source were changed; before that they were: */

@@ -95,6 +95,7 @@ static const struct record_field record[] = {
 	{IN_RECORD(capabilities), NUMBER(UINT32_MAX)},
 	{IN_RECORD(reconnects), FLAG},
 	{IN_RECORD(halted), FLAG},
+	{IN_RECORD(untidy), FLAG},
 	{IN_RECORD(retried), NUMBER(UINT16_MAX)},
 	{IN_RECORD(parameters), FLAG},
 	{IN_RECORD(max_bandwidth), NUMBER(INT64_MAX)},

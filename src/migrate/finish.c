@@ -126,21 +126,30 @@ int step_run(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
-/* The guest runs over there: what cannot be tidied is said, and is no failure. */
-static void note_untidy(struct migration *m, const struct err *err)
+/* The guest runs over there: what cannot be tidied is said, and is no failure. True when it was. */
+static bool tidied(struct migration *m, int ret, const struct err *err)
 {
-	migration_note(m, "not tidied: %s", err->text);
+	if (ret < 0)
+		migration_note(m, "not tidied: %s", err->text);
+	return ret == 0;
 }
 
+static int release_keys(struct migration *m, int64_t timeout_ms, struct err *err)
+{
+	return tunnel_is_used(m) ? undo_tunnel(m, timeout_ms, err)
+				 : keys_release(m, timeout_ms, err);
+}
+
+/* What cannot be released now is by `recover`, if one becomes necessary: the same network, say,
+ * keeps us from seeing that the source may end. */
 int step_release(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (undo_hold(m, timeout_ms, err) < 0)
-		note_untidy(m, err);
-	if (tunnel_is_used(m) ? undo_tunnel(m, timeout_ms, err) < 0
-			      : keys_release(m, timeout_ms, err) < 0)
-		note_untidy(m, err);
-	if (m->guard && guard_leave(m->guard, timeout_ms, err) < 0)
-		note_untidy(m, err);
+	bool held = !tidied(m, undo_hold(m, timeout_ms, err), err);
+	bool keyed = !tidied(m, release_keys(m, timeout_ms, err), err);
+
+	m->untidy = held || keyed;
+	if (m->guard)
+		tidied(m, guard_leave(m->guard, timeout_ms, err), err);
 	for (size_t i = 0; m->by_hand && i < m->cookie->disks_count; i++)
 		if (m->cookie->disks[i].dst && mark_is_on(m->cookie->disks[i].dst, m->id))
 			unmark_file(m->cookie->disks[i].dst);
@@ -187,17 +196,15 @@ static int see_guest_over_there(struct migration *m, struct err *err)
 /* Without --keep-source all of this ends with its QEMU. */
 int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	int (*const undos[])(struct migration *, int64_t,
-			     struct err *) = {undo_mirror, undo_target, undo_settings, undo_keys};
-
 	if (see_guest_over_there(m, err) < 0)
 		return -1;
 	migration_note(
 		m, "the source's QEMU is kept, stopped: never `cont` it while the guest runs on %s",
 		m->dst.name);
-	for (size_t i = 0; i < sizeof(undos) / sizeof(undos[0]); i++)
-		if (undos[i](m, timeout_ms, err) < 0)
-			note_untidy(m, err);
+	tidied(m, undo_mirror(m, timeout_ms, err), err);
+	tidied(m, undo_target(m, timeout_ms, err), err);
+	tidied(m, undo_settings(m, timeout_ms, err), err);
+	tidied(m, undo_keys(m, timeout_ms, err), err);
 	return 0;
 }
 

@@ -93,3 +93,30 @@ char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms,
 	process_output_deinit(&output);
 	return cwd;
 }
+
+/* The flag is __SO_ACCEPTCON; "@" stands before the names of the abstract namespace. */
+#define LISTENS 10
+
+int host_listens(struct host *host, const char *path, int64_t timeout_ms, bool *listens,
+		 struct err *err)
+{
+	_autofree_ char *word = str_shell_quote(path);
+	_autofree_ char *command = str_printf(
+		"p=%s; for d in /proc/self /proc/[0-9]*; do "
+		"if [ $d != /proc/self ] && [ $d/ns/net -ef /proc/self/ns/net ]; then continue; "
+		"fi; "
+		"while read -r _ _ _ flags _ _ _ f; do [ \"$flags\" = 00010000 ] || continue; "
+		"case $f in @*) ;; \"$p\") exit %d ;; /*) [ ! \"$f\" -ef \"$p\" ] || exit %d ;; "
+		"\"${p##*/}\" | */\"${p##*/}\") exit %d ;; esac; done <$d/net/unix; "
+		"done 2>/dev/null; exit 0",
+		word, LISTENS, LISTENS, LISTENS);
+	struct process_output output = {0};
+	int ret = host_command(host, command, timeout_ms, &output, err);
+
+	if (ret == 0 && output.status != 0 && output.status != LISTENS)
+		ret = err_set(err, ERR_FAILED, "%s: whether somebody listens on %s cannot be seen",
+			      host->name, path);
+	*listens = ret == 0 && output.status == LISTENS;
+	process_output_deinit(&output);
+	return ret;
+}

@@ -168,6 +168,12 @@ int host_command_ok(struct host *host, const char *command, int64_t timeout_ms,
  * caller's to free. NULL when it cannot be seen, as by a login that is not that program's. */
 char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
 
+/* Whether somebody on that host listens on the Unix socket @path, in whichever network namespace
+ * (net/unix of proc(5)). True also for one that has bound it by a relative name that ends alike.
+ * False when its process may not be seen by the login, in a namespace of its own. */
+int host_listens(struct host *host, const char *path, int64_t timeout_ms, bool *listens,
+		 struct err *err);
+
 /* Which file @path is on that host, by stat(1) and its boot id. */
 int host_file_id(struct host *host, const char *path, struct file_id *id, int64_t timeout_ms,
 		 struct err *err);

@@ -150,6 +150,7 @@ struct migration {
 	int ram_fd;           /* our copy of RAM's connection that the source has, or -1 */
 	bool detaching;       /* the mirrors are being ended by us */
 	bool halted;          /* the guest is stopped on the source, by us, to end the mirrors */
+	bool untidy;          /* not all that is to be released over there was */
 	bool may_retry;       /* --retries: see retry.h */
 	int retried;          /* so often */
 	bool retrying;        /* from the death of the destination's QEMU until the mirrors go on */

@@ -3,6 +3,7 @@
  * and nothing listens where its monitor was; QEMU closes the monitor after its disks.
  */
 #include "base/str.h"
+#include "migrate/host.h"
 #include "migrate/step_functions.h"
 
 enum presence {
@@ -10,6 +11,46 @@ enum presence {
 	PRESENCE_GONE,       /* its host answers, and nothing listens on the monitor's path */
 	PRESENCE_THERE,      /* m->dst.qmp is connected */
 };
+
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+/* A QEMU that is just ending has its socket's file removed before it closes the socket. */
+#define ENDING_TRIES 20
+#define ENDING_LOOK_MS 50
+
+/* sshd refuses alike when nobody listens, when the login may not connect, when it may forward
+ * nothing, and when the backlog is full: QEMU's monitor has one of 1, and takes nobody else while
+ * a client holds it, sshd for a dead connection of ours, say. */
+int open_or_see_it_gone(struct migration *m, struct err *err)
+{
+	for (int tries = 0; tries < ENDING_TRIES; tries++) {
+		bool listens;
+		struct err local;
+
+		if (side_open_dst(m, err) == 0)
+			return 0;
+		if (err->kind != ERR_REFUSED)
+			return -1;
+		if (host_listens(m->host, m->opt->dst.socket, m->opt->timeouts.answer_ms, &listens,
+				 &local) < 0) {
+			*err = local;
+			return -1;
+		}
+		if (!listens)
+			return -1;
+		if (loop_wait(m->loop, never, NULL, loop_now_ms() + ENDING_LOOK_MS) ==
+		    LOOP_INTERRUPTED)
+			return err_set(err, ERR_INTERRUPTED, "interrupted");
+	}
+	return err_set(err, ERR_FAILED,
+		       "%s: %s: its QEMU is there, and its monitor cannot be reached; does another "
+		       "client hold it, and may this login connect to it?",
+		       m->dst.name, m->opt->dst.socket);
+}
 
 /* Somebody may have started another QEMU there meanwhile: one that runs before we have let it
  * run is not ours to end. */
@@ -38,12 +79,11 @@ static enum presence presence_of_destination(struct migration *m, struct err *er
 		return PRESENCE_ERROR;
 	/* A QEMU that is just ending may still take a connection, and then close it. */
 	for (int tries = 0; tries < 3; tries++) {
-		if (side_open_dst(m, err) == 0)
+		if (open_or_see_it_gone(m, err) == 0)
 			return is_ours(m, err) ? PRESENCE_THERE : PRESENCE_ERROR;
 		if (err->kind == ERR_REFUSED)
 			return PRESENCE_GONE;
-		/* One that is silent is there; connections that nobody takes would fill its
-		 * backlog, and a full one is refused, too. */
+		/* One that is silent is there; connections that nobody takes fill its backlog. */
 		if (err->kind != ERR_CLOSED)
 			break;
 	}

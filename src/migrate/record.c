@@ -158,6 +158,7 @@ static void refresh(struct migration *m)
 	r->capabilities = m->capabilities_set;
 	r->retried = (uint32_t)m->retried;
 	r->halted = m->halted;
+	r->untidy = m->untidy;
 	r->parameters = m->parameters_set;
 	r->max_bandwidth = m->src_parameters.max_bandwidth;
 	r->src_downtime_limit = m->src_parameters.downtime_limit_ms;
@@ -435,6 +436,7 @@ void record_take(struct migration *m, struct journal *journal, struct record *re
 	m->migrating = r->migrating;
 	m->retried = (int)r->retried;
 	m->halted = r->halted;
+	m->untidy = r->untidy;
 	m->switched = m->may_have_run = r->switched;
 	m->capabilities_set = r->capabilities;
 	m->parameters_set = r->parameters;

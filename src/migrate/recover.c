@@ -131,6 +131,8 @@ static struct plan plan_switched(struct migration *m, const struct found *found)
 			row = step_row("run");
 		else if (m->record.state == RECORD_DONE)
 			row++;
+		if (m->untidy && row > step_row("release"))
+			row = step_row("release");
 		return (struct plan){.action = ACTION_RESUME, .row = row};
 	}
 	if (found->src == SEEN_THERE || found->dst == SEEN_UNKNOWN)

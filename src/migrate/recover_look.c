@@ -194,7 +194,7 @@ static enum seen open_dst(struct migration *m, struct found *found)
 			str_printf("%s: its QEMU has ended: that host was rebooted", m->dst.name);
 		return SEEN_GONE;
 	}
-	if (side_open_dst(m, &err) == 0)
+	if (open_or_see_it_gone(m, &err) == 0)
 		return SEEN_THERE;
 	if (err.kind != ERR_REFUSED) {
 		words(&found->dst_words, err.text);

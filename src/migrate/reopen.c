@@ -48,10 +48,9 @@ static int check_qemu(struct migration *m, struct err *err)
 	return 0;
 }
 
-/* *@final: what went wrong will not change. *@busy: the monitor was silent once; sshd may hold it
- * for the connection that was lost, and those that nobody takes fill its backlog, which is refused
- * like a monitor that is gone. */
-static int try_once(struct migration *m, bool *final, bool *busy, struct err *err)
+/* *@final: what went wrong will not change. A monitor that is held will be free: sshd may have it
+ * for the connection that was lost. */
+static int try_once(struct migration *m, bool *final, struct err *err)
 {
 	drop_destination(m);
 	if (host_reopen(m->host, err) < 0)
@@ -60,9 +59,8 @@ static int try_once(struct migration *m, bool *final, bool *busy, struct err *er
 		*final = err->kind == ERR_FAILED;
 		return -1;
 	}
-	if (side_open_dst(m, err) < 0) {
-		*busy = *busy || err->kind == ERR_TIMEOUT;
-		*final = err->kind == ERR_REFUSED && !*busy;
+	if (open_or_see_it_gone(m, err) < 0) {
+		*final = err->kind == ERR_REFUSED;
 		return *final ? no_longer(m, "its QEMU has ended", err) : -1;
 	}
 	if (check_qemu(m, err) < 0) {
@@ -91,11 +89,11 @@ int reopen_destination(struct migration *m, struct err *err)
 {
 	int64_t since_ms = loop_now_ms();
 	struct err other;
-	bool final = false, busy = false;
+	bool final = false;
 
 	migration_note(m, "the connection to %s is lost; opening it again, for %.3g s at most",
 		       m->dst.name, (double)m->opt->timeouts.reconnect_ms / 1000);
-	while (try_once(m, &final, &busy, err) < 0) {
+	while (try_once(m, &final, err) < 0) {
 		if (final || err->kind == ERR_INTERRUPTED)
 			return -1;
 		if (loop_now_ms() - since_ms > m->opt->timeouts.reconnect_ms) {

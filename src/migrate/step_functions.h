@@ -110,6 +110,10 @@ void disconnect_ram(struct migration *m);
 int await_monitor(struct migration *m, int64_t until_ms, bool (*ended)(void *arg), void *arg,
 		  struct err *err);
 
+/* presence.c: as side_open_dst(), but with ERR_REFUSED its QEMU has ended, surely: nobody listens
+ * there. */
+int open_or_see_it_gone(struct migration *m, struct err *err);
+
 /* presence.c: for an undo. 0 with m->dst.qmp connected, or with m->dst_quit set since that
  * QEMU is gone; -1 when neither can be known. */
 int reach_destination(struct migration *m, struct err *err);

@@ -103,15 +103,7 @@ class Guest:
     def original(self, number, mib):
         """What MiB mib of the disk holds before the guest starts; None for a
         hole. Depends on disk and place, so that mixed-up data is seen."""
-        return None if mib in self.disks[number].zeroed else self._pattern(number, mib)
-
-    def _pattern(self, number, mib):
-        if mib % 4 == 3:
-            return None
-        tag = b"disk %d MiB %d;" % (number, mib)
-        shift = (mib * 7919 + number * 104729) % MIB
-        data = tag + (_noise()[shift:] + _noise()[:shift])[len(tag):]
-        return data if mib % 4 else data[:MIB // 2].ljust(MIB, b"\0")
+        return None if mib in self.disks[number].zeroed else _pattern(number, mib)
 
     # ---- images
 
@@ -133,7 +125,7 @@ class Guest:
         with open(raw, "wb") as file:
             file.truncate(disk.size)
             for mib in range(-(-disk.size // MIB)):
-                data = self._pattern(number, mib)
+                data = _pattern(number, mib)
                 if data is not None:
                     data = data[:disk.size - mib * MIB].rstrip(b"\0")
                     os.pwrite(file.fileno(), data, mib * MIB)
@@ -312,6 +304,16 @@ def _fillers(guest_id, sectors):
 def _summed(layout, magic, *words):
     total = sum(words) + int.from_bytes(magic, "little")
     return layout.pack(magic, *words, total & 0xFFFFFFFF)
+
+
+@functools.lru_cache(256)
+def _pattern(number, mib):
+    if mib % 4 == 3:
+        return None
+    tag = b"disk %d MiB %d;" % (number, mib)
+    shift = (mib * 7919 + number * 104729) % MIB
+    data = tag + (_noise()[shift:] + _noise()[:shift])[len(tag):]
+    return data if mib % 4 else data[:MIB // 2].ljust(MIB, b"\0")
 
 
 @functools.cache

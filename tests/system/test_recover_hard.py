@@ -2,9 +2,11 @@
 shut down, was started anew, somebody has done by hand what there was to do. What is not known to
 be safe is left to a human; an old state of the guest never runs."""
 
+import contextlib
 import os
 import shlex
 import signal
+import socket
 import time
 import unittest
 
@@ -211,6 +213,37 @@ class Others(HardTest):
         move.source.watch.command("stop")
         self.recover(move)
         self.assertEqual(move.destination.watch.status(), "paused")
+
+    def test_a_monitor_that_is_held(self):
+        """sshd refuses it like one that is gone. That QEMU may run the guest any moment."""
+        for moment in ("switchover/acted", "run/begun"):
+            with self.subTest(moment=moment):
+                self.doCleanups()
+                self.setUp()
+                move = self.killed(moment)
+                with self.held(move.destination):
+                    for _ in range(2):
+                        self.assertIn("its monitor cannot be reached", self.recover(move, HUMAN))
+                    self.assertEqual(move.source.watch.status(), "postmigrate")
+                    self.assertEqual(move.destination.watch.status(), "paused")
+                self.recover(move)
+                move.check_moved()
+
+    @contextlib.contextmanager
+    def held(self, qemu):
+        """Its monitor has a client, and others wait for their turn: more than its backlog takes."""
+        path = self.b.outside(qemu.qmp_sock)
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(socket.socket(socket.AF_UNIX))
+            first.settimeout(hosts.DEADLINE_S)
+            first.connect(path)
+            self.assertIn(b"QMP", first.recv(4096))  # sshd has let go of it
+            with self.assertRaises(BlockingIOError):
+                while True:
+                    other = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    other.setblocking(False)
+                    other.connect(path)
+            yield
 
     def test_a_host_that_never_comes_back(self):
         """What is to be done so that the guest can move elsewhere is said."""

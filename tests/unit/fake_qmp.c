@@ -444,7 +444,7 @@ void fake_free(struct fake *f)
 	forget_client(f);
 	if (f->passed_fd >= 0)
 		close(f->passed_fd);
-	rmdir(f->directory);
+	ck_assert_msg(rmdir(f->directory) == 0, "%s: %m", f->directory);
 	while (f->rules) {
 		struct rule *r = f->rules;
 

@@ -72,6 +72,7 @@ static const struct record sample = {
 	.reconnect_ms = 6,
 	.reconnects = true,
 	.halted = true,
+	.untidy = true,
 	.retried = 9,
 	.switchover_ms = INT64_MAX,
 	.step = S("switchover"),
@@ -179,6 +180,7 @@ static const char *options_difference(const struct record *a, const struct recor
 	VALUE(reconnect_ms);
 	VALUE(reconnects);
 	VALUE(halted);
+	VALUE(untidy);
 	VALUE(retried);
 	VALUE(switchover_ms);
 	return NULL;

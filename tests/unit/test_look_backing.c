@@ -80,10 +80,13 @@ static void begin(void)
 
 static void end(void)
 {
-	_autofree_ char *remove = str_printf("rm -r %s", bin);
+	_autofree_ char *src = str_directory(fake_path(f.src.fake));
+	_autofree_ char *dst = str_directory(fake_path(f.dst.fake));
+	_autofree_ char *remove = str_printf("rm -rf %s %s/base? %s/base? %s/under %s/under", bin,
+					     src, dst, src, dst);
 
-	fake_move_end(&f);
 	ck_assert_int_eq(system(remove), 0);
+	fake_move_end(&f);
 }
 
 static void ck_accepted(size_t files)

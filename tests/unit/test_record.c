@@ -245,7 +245,7 @@ START_TEST(each_member_is_checked)
 		check_member(false, name, value);
 		count++;
 	}
-	ck_assert_int_eq(count, 60);
+	ck_assert_int_eq(count, 61);
 	count = 0;
 	json_object_foreach (json_array_get(json_object_get(sample, "disks"), 0), name, value) {
 		check_member(true, name, value);
