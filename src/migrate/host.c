@@ -97,17 +97,21 @@ char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms,
 /* The flag is __SO_ACCEPTCON; "@" stands before the names of the abstract namespace. */
 #define LISTENS 10
 
+/* In a container, whose files are others, the same name may be another socket's. */
 int host_listens(struct host *host, const char *path, int64_t timeout_ms, bool *listens,
 		 struct err *err)
 {
 	_autofree_ char *word = str_shell_quote(path);
 	_autofree_ char *command = str_printf(
-		"p=%s; for d in /proc/self /proc/[0-9]*; do "
-		"if [ $d != /proc/self ] && [ $d/ns/net -ef /proc/self/ns/net ]; then continue; "
-		"fi; "
+		"p=%s; for d in /proc/self /proc/[0-9]*; do m=1; if [ $d != /proc/self ]; then "
+		"[ ! $d/ns/net -ef /proc/self/ns/net ] || continue; "
+		"[ $d/ns/mnt -ef /proc/self/ns/mnt ] || m=; fi; "
 		"while read -r _ _ _ flags _ _ _ f; do [ \"$flags\" = 00010000 ] || continue; "
-		"case $f in @*) ;; \"$p\") exit %d ;; /*) [ ! \"$f\" -ef \"$p\" ] || exit %d ;; "
-		"\"${p##*/}\" | */\"${p##*/}\") exit %d ;; esac; done <$d/net/unix; "
+		"case $f in @*) ;; "
+		"\"$p\") [ ! \"$m\" ] && [ ! \"$d/root$p\" -ef \"$p\" ] || exit %d ;; "
+		"/*) [ ! \"$d/root$f\" -ef \"$p\" ] || exit %d ;; "
+		"\"${p##*/}\" | */\"${p##*/}\") [ ! \"$m\" ] || exit %d ;; esac; done "
+		"<$d/net/unix; "
 		"done 2>/dev/null; exit 0",
 		word, LISTENS, LISTENS, LISTENS);
 	struct process_output output = {0};

@@ -6,6 +6,7 @@ import signal
 import time
 import unittest
 
+import hosts
 from rig import Guest
 from test_faults import DONE, HUMAN, for_each
 from test_recover import RecoverTest
@@ -26,16 +27,15 @@ class HangingSource(RecoverTest):
         self.assertIn("seen: source: its QEMU cannot be asked", said)
         return said, move
 
-    def answers_again(self, move):
-        os.kill(move.source.process.pid, signal.SIGCONT)
-        self.recover(move)
-
     @for_each(["copy", "switchover"])
     def test_before_the_guest_is_over_there(self, step):
         said, move = self.hangs(step)
         self.assertRegex(said, rf"{step}: source: \S+: timed out after 2 s")
         self.assertFalse(move.destination.running())
-        self.answers_again(move)
+        os.kill(move.source.process.pid, signal.SIGCONT)
+        if step == "switchover":  # it was told to end, and may wait for what the source sends
+            hosts.wait_until(lambda: move.destination.process.poll() is not None, "it ends")
+        self.recover(move)
         move.check_stayed(may_complain=True)
 
     def test_afterwards(self):
@@ -44,7 +44,8 @@ class HangingSource(RecoverTest):
                       said)
         self.assertIn("its QEMU hangs", self.recover(move, HUMAN, *SHORT))
         self.assertTrue(move.destination.running())
-        self.answers_again(move)
+        os.kill(move.source.process.pid, signal.SIGCONT)
+        self.recover(move)
         move.check_moved()
 
 
