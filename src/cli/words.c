@@ -76,7 +76,7 @@ static char *refused(const struct migration *m, const struct err *err)
 /* Where the guest is, when what it came from was undone. */
 static const char *state_of(const struct migration *m)
 {
-	if (m->migrating || m->source_lost)
+	if (m->migrating || m->source_lost || (m->source_silent && !m->by_hand))
 		return "whether the guest runs on the source was not seen";
 	if (m->by_hand && m->phase == PHASE_FINISH && !m->gave)
 		return "the guest was not run here, and there is no cookie";

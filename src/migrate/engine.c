@@ -154,13 +154,14 @@ static void see_side(struct migration *m, struct side *side, const char *socket)
 
 	if (!socket) /* by hand, the other host's */
 		return;
-	if (!qmp_alive(side->qmp) || qmp_status_query(side->qmp, &status, NULL) < 0)
-		problems_add(&m->seen, "%s: its QEMU %s (%s)", side->name,
-			     side == &m->dst && m->dst_quit ? "has ended" : "cannot be asked",
-			     socket);
-	else
+	if (qmp_alive(side->qmp) && qmp_status_query(side->qmp, &status, NULL) == 0) {
 		problems_add(&m->seen, "%s: its guest is \"%s\" (%s)", side->name, status.state,
 			     socket);
+		return;
+	}
+	problems_add(&m->seen, "%s: its QEMU %s (%s)", side->name,
+		     side == &m->dst && m->dst_quit ? "has ended" : "cannot be asked", socket);
+	m->source_silent = m->source_silent || side == &m->src;
 }
 
 /* Whoever has to look is told what each side was like. */

@@ -156,9 +156,48 @@ int step_release(struct migration *m, int64_t timeout_ms, struct err *err)
 	return 0;
 }
 
+static int ask_destination(struct migration *m, struct qmp_status *status, struct err *err)
+{
+	if (reach_destination(m, err) < 0)
+		return -1;
+	if (m->dst_quit)
+		return err_set(err, ERR_FAILED, "%s: its QEMU has ended", m->dst.name);
+	return qmp_status_query(m->dst.qmp, status, err);
+}
+
+/* The source is not ended unless the destination is seen to hold the guest. A connection that
+ * has ended or hangs proves nothing: it is asked once more over a new one. */
+static int destination_holds_guest(struct migration *m, struct err *err)
+{
+	struct qmp_status status;
+	int ret = ask_destination(m, &status, err);
+
+	if (ret < 0 && (err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT)) {
+		drop_destination(m);
+		ret = ask_destination(m, &status, err);
+	}
+	if (ret == 0 && str_eq(status.state, "inmigrate"))
+		return err_set(err, ERR_FAILED, "%s: another QEMU waits there now", m->dst.name);
+	return ret;
+}
+
+static int see_guest_over_there(struct migration *m, struct err *err)
+{
+	if (m->by_hand || destination_holds_guest(m, err) == 0)
+		return 0;
+	return err_wrap(err,
+			"the guest was handed over to %s and is not seen there any more, so the "
+			"source's stopped QEMU is left (%s). Its memory and disks are as they were "
+			"at the switchover: `cont` runs it here, if it is surely not running "
+			"there; else `quit` it",
+			m->dst.name, m->opt->source);
+}
+
 /* Without --keep-source all of this ends with its QEMU. */
 int step_tidy(struct migration *m, int64_t timeout_ms, struct err *err)
 {
+	if (see_guest_over_there(m, err) < 0)
+		return -1;
 	migration_note(
 		m, "the source's QEMU is kept, stopped: never `cont` it while the guest runs on %s",
 		m->dst.name);
@@ -197,41 +236,10 @@ static int end_source(struct migration *m, int64_t timeout_ms, struct err *err)
 	return err_set(err, ERR_TIMEOUT, "source: its QEMU does not end");
 }
 
-static int ask_destination(struct migration *m, struct qmp_status *status, struct err *err)
-{
-	if (reach_destination(m, err) < 0)
-		return -1;
-	if (m->dst_quit)
-		return err_set(err, ERR_FAILED, "%s: its QEMU has ended", m->dst.name);
-	return qmp_status_query(m->dst.qmp, status, err);
-}
-
-/* The source is not ended unless the destination is seen to hold the guest. A connection that
- * has ended or hangs proves nothing: it is asked once more over a new one. */
-static int destination_holds_guest(struct migration *m, struct err *err)
-{
-	struct qmp_status status;
-	int ret = ask_destination(m, &status, err);
-
-	if (ret < 0 && (err->kind == ERR_CLOSED || err->kind == ERR_TIMEOUT)) {
-		drop_destination(m);
-		ret = ask_destination(m, &status, err);
-	}
-	if (ret == 0 && str_eq(status.state, "inmigrate"))
-		return err_set(err, ERR_FAILED, "%s: another QEMU waits there now", m->dst.name);
-	return ret;
-}
-
 int step_end(struct migration *m, int64_t timeout_ms, struct err *err)
 {
-	if (!m->by_hand && destination_holds_guest(m, err) < 0)
-		return err_wrap(
-			err,
-			"the guest was handed over to %s and is not seen there any more, so "
-			"the source's stopped QEMU is left (%s). Its memory and disks are as "
-			"they were at the switchover: `cont` runs it here, if it is surely not "
-			"running there; else `quit` it",
-			m->dst.name, m->opt->source);
+	if (see_guest_over_there(m, err) < 0)
+		return -1;
 	link_hang_up(m);
 	if (end_source(m, timeout_ms, err) < 0)
 		return err_wrap(err,

@@ -162,6 +162,7 @@ struct migration {
 	bool src_postmigrate; /* the guest, paused before, is back, but QEMU has no way to "paused"
 			       */
 	bool source_lost;     /* its QEMU could not be asked any more at the end */
+	bool source_silent;   /* nor did it answer then, or when the guest was to run again */
 	bool dst_obeyed;      /* it has ended because we told it to */
 	bool dst_left;        /* it holds the last of the guest, and is not ended */
 	bool dst_quit;        /* we have ended the destination's QEMU */

@@ -36,6 +36,17 @@ static int port_taken(struct migration *m, int port, struct err *err)
 		       m->dst.name, port);
 }
 
+bool server_was_there(struct migration *m, struct err *err)
+{
+	if (err->kind != ERR_QMP || !strstr(err->text, "NBD server already running"))
+		return false;
+	err_set(err, ERR_FAILED,
+		"%s: the QEMU of %s has an NBD server already, left over or of another "
+		"migration; end it (nbd-server-stop)",
+		m->dst.name, m->opt->dst.socket);
+	return true;
+}
+
 int start_serving(struct migration *m, int low, int high, int *port, struct err *err)
 {
 	for (*port = low; *port <= high; ++*port) {
@@ -45,7 +56,7 @@ int start_serving(struct migration *m, int low, int high, int *port, struct err 
 			return 0;
 		if (err->kind == ERR_QMP)
 			m->nbd_started = false; /* one that runs already is not ours */
-		if (!port_in_use(err))
+		if (server_was_there(m, err) || !port_in_use(err))
 			return -1;
 	}
 	*port = 0;

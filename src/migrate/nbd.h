@@ -7,6 +7,10 @@
  * 0 with an error when none is free. */
 int start_serving(struct migration *m, int low, int high, int *port, struct err *err);
 
+/* Whether @err is the destination's QEMU's word that it has an NBD server already, which no command
+ * tells of as long as it has no exports; then @err also says what to do. */
+bool server_was_there(struct migration *m, struct err *err);
+
 /* How the source's QEMU reaches @disk's export. Strings are borrowed. */
 void target_of(struct migration *m, const struct disk *disk, struct qmp_target *target);
 

@@ -329,7 +329,12 @@ int undo_stop(struct migration *m, int64_t timeout_ms, struct err *err)
 {
 	if (m->by_hand && m->phase == PHASE_CONFIRM) /* perform itself has, or RAM's undo */
 		return 0;
-	return take_guest_back(m, timeout_ms, err);
+	if (m->undone_for == ERR_TIMEOUT)
+		hang_up(m);
+	if (take_guest_back(m, timeout_ms, err) == 0)
+		return 0;
+	m->source_silent = true;
+	return -1;
 }
 
 int ram_take_back(struct migration *m, int64_t timeout_ms, struct err *err)

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "migrate/key_directory.h"
 #include "migrate/keys.h"
+#include "migrate/nbd.h"
 #include "migrate/source_process.h"
 #include "migrate/step_functions.h"
 
@@ -160,7 +161,7 @@ int tunnel_serve(struct migration *m, int64_t timeout_ms, struct err *err)
 	m->nbd_started = true; /* also when its answer is lost */
 	if (qmp_nbd_start_unix(m->dst.qmp, path, err) < 0) {
 		m->nbd_started = err->kind != ERR_QMP; /* one that runs already is not ours */
-		return cannot_make(m, err);
+		return server_was_there(m, err) ? -1 : cannot_make(m, err);
 	}
 	return give_to_login(m, path, timeout_ms, err);
 }

@@ -12,6 +12,8 @@
 #include "qmp/call.h"
 
 #define REQUESTS_MAX 256
+#define SILENCES_MAX 2
+#define HANGING_TIMEOUT_MS 1000
 
 struct qmp_request {
 	struct qmp *qmp;
@@ -29,6 +31,7 @@ struct qmp {
 	char *name;
 	struct qmp_handlers handlers;
 	int64_t answer_timeout_ms;
+	unsigned int silent_for; /* answers in a row that were waited for in vain */
 	struct buf in, out;
 	size_t scanned; /* bytes of `in` known to hold no end of line */
 	struct qmp_request *requests;
@@ -119,6 +122,7 @@ static void take_line(struct qmp *qmp, const char *line, size_t len)
 {
 	_cleanup_json_ json_t *message = NULL;
 
+	qmp->silent_for = 0;
 	if (qmp->handlers.line)
 		qmp->handlers.line(qmp->handlers.arg, false, line, len);
 	message = json_loadb(line, len, 0, NULL);
@@ -207,8 +211,8 @@ static int greet(struct qmp *qmp, int64_t timeout_ms, struct err *err)
 		if (err && err->kind == ERR_TIMEOUT)
 			return err_set(err, ERR_TIMEOUT,
 				       "%s: the monitor sends no QMP greeting: another client "
-				       "holds it (a monitor serves one at a time), or it is no "
-				       "QMP monitor",
+				       "holds it (a monitor serves one at a time), its QEMU "
+				       "hangs, or it is no QMP monitor",
 				       qmp->name);
 		return err_wrap(err, "%s", qmp->name);
 	}
@@ -379,6 +383,15 @@ void qmp_forget(struct qmp_request *request)
 		request->abandoned = true; /* the answer, should it come, must find it */
 }
 
+/* What a move has to take back is half a dozen commands: a QEMU that hangs is not waited for as
+ * long at each of them, lest its user hears of it after minutes only. */
+static int64_t patience_ms(const struct qmp *qmp)
+{
+	return qmp->silent_for < SILENCES_MAX || qmp->answer_timeout_ms < HANGING_TIMEOUT_MS
+		       ? qmp->answer_timeout_ms
+		       : HANGING_TIMEOUT_MS;
+}
+
 static int answer_error(struct qmp_request *request, json_t *error, struct err *err)
 {
 	const char *text = qmp_str(error, "desc");
@@ -396,9 +409,10 @@ int qmp_take(struct qmp_request *request, json_t **result, struct err *err)
 	if (result)
 		*result = NULL;
 	loop_shield(qmp->loop, true);
-	ret = loop_await(qmp->loop, "its answer", qmp->answer_timeout_ms, answered, request, err);
+	ret = loop_await(qmp->loop, "its answer", patience_ms(qmp), answered, request, err);
 	loop_shield(qmp->loop, false);
 	if (ret < 0) {
+		qmp->silent_for++;
 		err_wrap(err, "%s: %s", qmp->name, request->command);
 		qmp_forget(request);
 		return -1;

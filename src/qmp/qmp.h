@@ -55,7 +55,8 @@ bool qmp_alive(const struct qmp *qmp);
 const char *qmp_name(const struct qmp *qmp);
 
 /* Waits for the answer and frees the request. Shielded from signals: a command that
- * was sent is seen through. QEMU's own error is of kind ERR_QMP: "NAME: COMMAND: text". */
+ * was sent is seen through. QEMU's own error is of kind ERR_QMP: "NAME: COMMAND: text". From the
+ * third answer in a row on that does not come none is waited for longer than a second. */
 int qmp_finish(struct qmp_request *request, struct err *err);
 
 /* Gives QEMU a copy of descriptor @fd under the name @fd_name (getfd), for a later command

@@ -21,10 +21,12 @@ idle or writes 20 MB/s - these take turns, N times:
     ssh -L   as "plain", through Unix sockets that a program ssh carries to the other host, with
              all of its own defaults
     ssh      vmferry migrate --encrypt=ssh
+    clone    vmferry migrate --clone: nothing is over there before
 
 Of each: seconds until all disks are in steady state; CPU seconds of both QEMUs meanwhile, and
 how much of the machine's cores nobody used; the share of its write rate that the guest keeps
 meanwhile; the longest gap in its beats from then on (the pause); wall seconds of the whole.
+Below that, of vmferry, seconds from the command to the first byte that a mirror has copied.
 Medians, then (min to max). "x dd", "x conv", "x plain" and "x ssh -L" are ratios of the same
 turn, then their median. vmferry's own weight is its peak memory and CPU time.
 
@@ -40,6 +42,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
@@ -48,6 +51,7 @@ import hosts  # noqa: E402
 import reference  # noqa: E402
 import suites  # noqa: E402
 from guest import MIB  # noqa: E402
+from qmp import Qmp  # noqa: E402
 from rig import BUILT, Disk, Guest, Move  # noqa: E402
 
 CASES = {
@@ -60,8 +64,8 @@ SECTORS = 127  # a request: 330 a second are 20 MB/s
 BY_HAND = ("plain", "ssh -L")
 OPTIONS = {"vmferry": [], "clear": ["--encrypt=none"], "fast": ["--fast"],
            "fastest": ["--fast", "--encrypt=none"],
-           "ssh": ["--encrypt=ssh"]}
-WAYS = ("dd", "convert", "plain", "vmferry", "clear", "fast", "fastest", "ssh -L", "ssh")
+           "ssh": ["--encrypt=ssh"], "clone": ["--clone"]}
+WAYS = ("dd", "convert", "plain", "vmferry", "clear", "fast", "fastest", "ssh -L", "ssh", "clone")
 SOCKETS = {"nbd": "/run/vmferry-test/nbd", "ram": "/run/vmferry-test/ram"}  # of "ssh -L"
 
 
@@ -71,10 +75,11 @@ class Bench:
         self.qemu = (suites.qemu_of(options.suite) if options.suite else
                      shlex.split(options.qemu) if options.qemu else None)
 
-    def guest(self, disks, rate):
+    def guest(self, disks, rate, dst_image):
         """Data on three quarters of each MiB or so: see Guest.original()."""
         size = self.options.data * MIB * 4 // 3 // disks // (4 * MIB) * 4 * MIB
-        return Guest(disks=[Disk(size=size, region=(4, 32)) for _ in range(disks)], rate=rate,
+        disks = [Disk(size=size, region=(4, 32), dst_image=dst_image) for _ in range(disks)]
+        return Guest(disks=disks, rate=rate,
                      sectors=SECTORS, timed_beats=True, dirty_per_beat=2, ram_mib=128,
                      qemu=self.qemu)
 
@@ -82,14 +87,15 @@ class Bench:
         """One turn: a dict of figures."""
         pair = hosts.Pair()
         try:
-            guest = self.guest(disks, rate)
+            guest = self.guest(disks, rate, dst_image=way != "clone")
             if way == "dd":
                 guest.make_images(pair.a)
                 return self.dd(guest, pair)
             if way == "convert":
                 guest.make_images(pair.a)
                 return self.convert(guest, pair)
-            return self.move(way, Move(guest, pair.a, pair.b, watch=False), pair)
+            return self.move(way, Move(guest, pair.a, pair.b, start_destination=way != "clone",
+                                       watch=False), pair)
         finally:
             pair.close()
 
@@ -160,7 +166,9 @@ class Bench:
         program = os.environ.get("VMFERRY", str(BUILT))
         argv = [program, "migrate", "--json", "-F", pair.a.ssh_config,
                 *OPTIONS[way],
-                move.source.qmp_sock, f"hostb:{move.destination.qmp_sock}"]
+                move.source.qmp_sock, f"hostb:{move.source.qmp_sock}"]
+        fifo = None if move.destination else Fifo(move.guest, pair.b)
+        first = FirstByte(move.source)
         begun = time.time()
         process = pair.a.popen(argv, stdout=-1, text=True)
         figures = {}
@@ -168,6 +176,9 @@ class Bench:
             said = json.loads(line)
             step = said.get("step"), said.get("state")
             if step == ("mirror", "begun"):
+                if fifo:
+                    move.attach_destination()
+                    fifo.close()
                 figures["begun"], meter = time.time(), Meter(move.source, move.destination)
             elif step == ("copy", "done"):
                 figures |= {"ready": time.time()} | meter.read()
@@ -175,7 +186,41 @@ class Bench:
         _, code, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
         assert process.returncode == 0
-        return figures | {"wall": time.time() - begun, "cpu": used.ru_utime + used.ru_stime}
+        return figures | {"wall": time.time() - begun, "first": first.when() - begun,
+                          "cpu": used.ru_utime + used.ru_stime}
+
+
+class FirstByte:
+    """Notes when a mirror of the source has copied something."""
+
+    def __init__(self, source):
+        self._qmp = Qmp(source.host.outside(f"{source.directory}/status.sock"))
+        self._when = None
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self):
+        with self._qmp as qmp:
+            while not any(job["offset"] for job in qmp.command("query-block-jobs")):
+                time.sleep(0.005)
+            self._when = time.time()
+
+    def when(self):
+        self._thread.join()
+        return self._when
+
+
+class Fifo:
+    """What a guest beats into on a host, for a QEMU to open that is yet to come."""
+
+    def __init__(self, guest, host):
+        path = host.outside(guest.beat_path)
+        os.mkfifo(path)
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def close(self):
+        """When there is a reader."""
+        os.close(self._fd)
 
 
 def carry(pair):
@@ -313,6 +358,9 @@ def show(name, ways, turns):
           "%.2f of the source's at most" % (max(turn["rss"] for turn in own),
                                             max(turn["cpu"] for turn in own),
                                             max(turn["sparse"] for turn in own)), flush=True)
+    print("first byte mirrored, s:", ", ".join(
+        f"{way} {spread([turn[way]['first'] for turn in turns], '%.2f')}"
+        for way in ways if way in OPTIONS), flush=True)
 
 
 def main():

@@ -21,6 +21,7 @@ import shlex
 
 import hosts
 import relay
+import suites
 from beats import Wrong, read_beats
 from faults import FAULTS
 from qemu import Qemu
@@ -37,6 +38,9 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 # What a QEMU that was ended leaves of its own.
 OF_A_DEAD_QEMU = (r"\.sock$", r"\.log$", r"\.sock\.behind$")
 OF_A_RELAY = (r"^process: .*--in-front",)
+
+# What is left in a QEMU that could not be tidied, for which there is no second try, but a word.
+UNTIDIED = (r"^QEMU .*: vmferry-",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +62,24 @@ class Variant:
     first_disk: dict = dataclasses.field(default_factory=dict)
     second_disk: dict = dataclasses.field(default_factory=dict)
     paused: bool = False
+    kept: bool = False  # the source's QEMU
+    extra: str | None = None  # a file of the guest's that hostb lacks
+    hidden: tuple = ()  # the capabilities that the source's QEMU seems not to have
+    suite: str | None = None  # the Debian that both QEMUs are of, if not the machine's
+
+    def qemu(self):
+        return suites.qemu_of(self.suite) if self.suite else [QEMU]
+
+    def is_here(self):
+        """Whether this machine has its QEMU."""
+        try:
+            return bool(self.qemu())
+        except FileNotFoundError:
+            return False
 
     def guest(self):
         """So few writes, on so large a region, that one which is lost is not written over."""
-        return Guest(rate=100, sectors=127, paused=self.paused, disks=[
+        return Guest(rate=100, sectors=127, paused=self.paused, qemu=self.qemu(), disks=[
             Disk(region=(2, 60), **self.first_disk),
             Disk(bus="scsi", region=(2, 60), **self.second_disk)])
 
@@ -73,7 +91,13 @@ VARIANTS = {
     "paused": Variant("a guest that was paused", False, paused=True),
     "start": Variant("--start, one disk smaller, one missing", True, ("--start", "START"),
                      SMALLER, MISSING),
-    "clone": Variant("--clone, both disks missing", True, ("--clone",), MISSING, MISSING),
+    "clone": Variant("--clone --copy-extra, both disks and the firmware missing", True,
+                     ("--clone", "--copy-extra"), MISSING, MISSING, extra="guest.bin"),
+    "ssh": Variant("--encrypt=ssh --keep-source", False, ("--encrypt=ssh", "--keep-source"),
+                   kept=True),
+    "old": Variant("a source that seems to have no pause-before-switchover", False,
+                   hidden=("pause-before-switchover",)),
+    "new": Variant("both QEMUs of Debian 13", False, suite="trixie"),
 }
 
 
@@ -154,21 +178,29 @@ class Scene:
 
     def prepare(self, relays=False):
         guest = self.variant.guest()
+        relays = relays or self.variant.hidden
         if relays:
             sock = f"{guest.directory}/qmp.sock"
-            guest.qemu = relay.in_front(sock, [QEMU], take_path=True)
-            guest.dst_qemu = relay.in_front(sock, [QEMU])
+            guest.qemu = relay.in_front(sock, self.variant.qemu(), take_path=True,
+                                        hide_capabilities=self.variant.hidden)
+            guest.dst_qemu = relay.in_front(sock, self.variant.qemu())
             if self.cell.variant == "clone":
                 self.put_relay_into_qemu(sock)
         for host in (self.a, self.b):
             os.makedirs(host.outside(STATE))
         self.move = self.test.prepare(guest, start_destination=not self.variant.starts)
+        if self.variant.extra:
+            self.lack(f"{guest.directory}/{self.variant.extra}")
         if relays:
             behind = self.a.outside(relay.behind(sock))
             hosts.wait_until(lambda: os.path.exists(behind), "the relay is in its place")
             self.move.before = self.move.traces()
         self.dst_settings = (None if self.variant.starts else
                              migration_settings(self.move.destination.watch))
+
+    def lack(self, path):
+        os.unlink(self.b.outside(path))
+        self.move.before = self.move.traces()
 
     def put_relay_into_qemu(self, sock):
         """Who runs QEMU on hostb, by its usual path, gets one with a relay in front."""
@@ -293,7 +325,8 @@ class Scene:
 
     def check_moved(self):
         move = self.move
-        hosts.wait_until(lambda: move.source.process.poll() is not None, "the source ends")
+        if not self.variant.kept:
+            hosts.wait_until(lambda: move.source.process.poll() is not None, "the source ends")
         if not move.destination:
             move.attach_destination()
         move.destination.watch.wait_status(self.is_as_before)
@@ -301,15 +334,27 @@ class Scene:
         if self.dst_settings:
             self.check_settings(move.destination, self.dst_settings)
         self.await_no_litter(running=True)
+        if self.variant.kept:
+            self.check_kept()
         self.move_back()
         return "moved"
+
+    def check_kept(self):
+        source = self.move.source
+        if source.watch.status() != "postmigrate":
+            raise Wrong(f"the source was to be kept and is {source.status()}")
+        self.check_settings(source, self.move.settings)
+        source.quit()
+
+    def is_untidied(self):
+        return "not tidied" in self.said[0]
 
     def wait_for_beats(self, qemu):
         if not self.variant.paused:
             qemu.wait_for_beats()
 
     def check_settings(self, qemu, before):
-        if "not tidied" in self.said[0]:  # for which there is no second try, but a word
+        if self.is_untidied():
             return
         if (now := migration_settings(qemu.watch)) != before:
             raise Wrong(f"{qemu.host.name}: migration settings were not put back: "
@@ -319,7 +364,8 @@ class Scene:
         """What is ending takes a moment. A QEMU that is running there may have a relay."""
         def is_clean():
             try:
-                self.move.check_litter(OF_A_DEAD_QEMU + (OF_A_RELAY if running else ()))
+                self.move.check_litter(OF_A_DEAD_QEMU + (OF_A_RELAY if running else ()) +
+                                       (UNTIDIED if self.is_untidied() else ()))
                 return True
             except Wrong as error:
                 self.litter = error
@@ -360,7 +406,7 @@ class Scene:
     def waiting(self, host):
         """A new QEMU that waits, with the files that are there."""
         guest = self.move.guest
-        return Qemu(guest, host, [QEMU, *without_program(guest)])
+        return Qemu(guest, host, [*self.variant.qemu(), *without_program(guest)])
 
     def check_story(self, qemu, *logs):
         """The guest goes on, never ran twice, and all that it was told is on its disks."""

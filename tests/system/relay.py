@@ -59,14 +59,15 @@ class Relay:
             os.unlink(self._outside)
 
 
-def in_front(qmp_sock, qemu, take_path=False):
+def in_front(qmp_sock, qemu, take_path=False, hide_capabilities=()):
     """What goes before the arguments of a QEMU (program and what goes before its own), for a
     relay to be on the path of its monitor. The QEMU gets another path for it, on its command
     line; or, take_path, it has the path to itself and then loses it: its command line stays as
     it was, and it is the QEMU that the kernel names to whoever connects to the relay. Only
     then does it matter when one connects: behind(qmp_sock) is there when that is done."""
     return [sys.executable, "-B", os.path.abspath(__file__), "--in-front", qmp_sock,
-            str(int(take_path)), *qemu]
+            str(int(take_path)),
+            json.dumps({"commands": [], "capabilities": list(hide_capabilities)}), *qemu]
 
 
 def behind(qmp_sock):
@@ -278,7 +279,7 @@ def main(qmp_sock, path, hidden):
         os.unlink(path)
 
 
-def start_in_front(qmp_sock, take_path, *argv):
+def start_in_front(qmp_sock, take_path, hidden, *argv):
     """Becomes the QEMU of argv, and leaves a child that is the relay."""
     listener, starter = socket.socket(socket.AF_UNIX), os.getpid()
     for path in (qmp_sock, behind(qmp_sock)):  # of one that was killed
@@ -295,12 +296,12 @@ def start_in_front(qmp_sock, take_path, *argv):
         quiet = os.open(os.devnull, os.O_RDWR)
         for fd in range(3):
             os.dup2(quiet, fd)
-        relay_in_front(listener, qmp_sock, int(take_path), starter)
+        relay_in_front(listener, qmp_sock, int(take_path), json.loads(hidden), starter)
     else:
         os.execvp(argv[0], argv)
 
 
-def relay_in_front(listener, qmp_sock, take_path, starter):
+def relay_in_front(listener, qmp_sock, take_path, hidden, starter):
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     pid = await_qemu(qmp_sock if take_path else behind(qmp_sock), starter)
     if pid is None:
@@ -313,8 +314,7 @@ def relay_in_front(listener, qmp_sock, take_path, starter):
     else:
         listener.listen(1)
     try:
-        serve_clients(listener, behind(qmp_sock), {"commands": [], "capabilities": []},
-                      qemu_process)
+        serve_clients(listener, behind(qmp_sock), hidden, qemu_process)
     except QemuGone:
         pass
     listener.close()

@@ -198,6 +198,9 @@ class Clone(CloneTest):
 
 
 class Bound(CloneTest):
+    """At steps where something else is over there than at the one before; the fault matrix has
+    them all, each with these faults and more (test_matrix, variant "clone")."""
+
     def test_killed_at_each_step(self):
         """kill -9 of vmferry: over there everything goes by itself."""
         for step in ("create", "clone", "accept", "hold", "export", "copy"):

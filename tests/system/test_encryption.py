@@ -1,5 +1,7 @@
 """What goes between two hosts is encrypted, by a key of which nothing is left."""
 
+import base64
+import json
 import os
 import pathlib
 import re
@@ -130,6 +132,24 @@ class Keys(RecoverTest):
         self.assertTrue(any(directory in text for text in told))
         self.assertFalse([text for text in told if key in text])
         self.assertNotIn(key, self.goes_on(process, DONE))
+        move.check_moved()
+
+    def test_json_does_not_tell_it(self):
+        """Every line of QMP is there, also those that make the objects which have the key."""
+        move = self.prepare(Guest(**WRITING))
+        process = self.halted(move, "copy", "--verbose", "--json")
+        (path,) = [path for path in keys_of(self.b) if path.endswith(".psk")]
+        key = pathlib.Path(self.b.outside(path)).read_text().split(":")[1].strip()
+        records = [pathlib.Path(self.a.outside(path)).read_text() for path in self.a.journals()]
+        self.assertTrue(records)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=90)
+        self.assertEqual(process.returncode, DONE, err)
+        sent = [line["text"] for line in map(json.loads, out.splitlines())
+                if line["type"] == "qmp" and line["direction"] == "sent"]
+        self.assertTrue([text for text in sent if "tls-creds-psk" in text])
+        for form in (key, key.upper(), base64.b64encode(bytes.fromhex(key)).decode()):
+            self.assertFalse([text for text in (out, err, *records) if form in text])
         move.check_moved()
 
     def test_no_core_has_it(self):

@@ -443,20 +443,43 @@ class HostKey(FaultTest):
 
 
 class DestinationDisk(FaultTest):
-    def test_full(self):
-        """The room that was there when it was looked at is gone when it is needed."""
-        guest = Guest(rate=300, sectors=127)
+    def small(self, guest):
+        """Has the destination's disks where there is room for one, and no more."""
         os.makedirs(self.b.outside(guest.directory))
         self.b.run(["mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", guest.directory], cwd="/")
         self.b.outside = lambda path: f"/proc/{self.b.pid}/root{path}"  # sees that mount, too
         guest.cache = "writeback"  # tmpfs knows no O_DIRECT
-        move = self.prepare(guest)
-        process = self.halted(move, "mirror")
-        self.b.shell(f"dd if=/dev/zero of={guest.directory}/filler bs=1M 2>/dev/null || true")
-        said = self.goes_on(process, FAILED)
+        return self.prepare(guest)
+
+    def fill(self, move):
+        self.b.shell(f"dd if=/dev/zero of={move.guest.directory}/filler bs=64k 2>/dev/null || true")
+
+    def stayed(self, move, said):
         self.assertIn("No space left", said)
-        self.b.shell(f"rm {guest.directory}/filler")
-        move.check_stayed()
+        self.b.shell(f"rm {move.guest.directory}/filler")
+        move.check_stayed(may_complain=True)
+
+    def test_full(self):
+        """The room that was there when it was looked at is gone when it is needed."""
+        move = self.small(Guest(rate=300, sectors=127))
+        process = self.halted(move, "mirror")
+        self.fill(move)
+        self.stayed(move, self.goes_on(process, FAILED))
+
+    def test_full_while_ram_is_sent(self):
+        """The guest's next write to a hole finds no room: RAM is sent no further."""
+        move = self.small(Guest(disks=[Disk(region=(4, 60))], rate=30, sectors=127,
+                                dirty_per_beat=16, dirty_pages=2048))
+        source = move.source.watch
+        process = self.halted(move, "ram")
+        source.command("migrate-set-parameters", max_bandwidth=1 << 20)
+        process.send_signal(signal.SIGCONT)
+        hosts.wait_until(lambda: source.command("query-migrate").get("status") == "active",
+                         "RAM is sent")
+        self.fill(move)
+        said = self.goes_on(process, FAILED)
+        self.assertIn("ram: disk disk0", said)
+        self.stayed(move, said)
 
 
 if __name__ == "__main__":

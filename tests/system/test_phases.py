@@ -12,7 +12,7 @@ import hosts
 import lockers
 from guest import MIB
 from rig import Disk, Guest
-from test_faults import DONE, FAILED, HUMAN, REFUSED, FaultTest
+from test_faults import DONE, FAILED, HUMAN, INTERRUPTED, REFUSED, FaultTest
 
 WRITING = {"rate": 300, "sectors": 127}
 
@@ -216,17 +216,61 @@ class Failed(PhaseTest):
                 move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
 
     def interrupted_perform(self, cookie, step):
-        process = self.a.popen([*self.vmferry_argv(), "perform", self.socket], stdin=-1, stdout=-1,
-                               stderr=-1, text=True, env={"VMFERRY_TEST_HALT_BEFORE": step})
-        process.stdin.write(cookie)
-        process.stdin.close()
-        process.stdin = None
-        self.wait_for_halt(process, step)
+        process = self.halted_phase("perform", cookie, step)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
         out, err = process.communicate(timeout=90)
         self.assertEqual(process.returncode, 5, err)
         return out
+
+    def halted_phase(self, name, cookie, step, *options):
+        """With its cookie read; it is about to take this step."""
+        host = self.b if name in ("prepare", "finish") else self.a
+        process = host.popen([*self.vmferry_argv(), name, *options, self.socket], stdin=-1,
+                             stdout=-1, stderr=-1, text=True,
+                             env={"VMFERRY_TEST_HALT_BEFORE": step})
+        process.stdin.write(cookie)
+        process.stdin.close()
+        process.stdin = None
+        self.wait_for_halt(process, step)
+        return process
+
+    def test_prepare_interrupted_before_it_lets_ram_come(self):
+        """It takes back what it has made, and nobody has anything to carry on."""
+        move = self.prepare_move(Guest(disks=[Disk(dst_image=False)], **WRITING),
+                                 start_destination=False)
+        start = shlex.join([*move.guest.argv(is_source=False), "-daemonize"])
+        process = self.halted_phase("prepare", self.phase("begin"), "expect", "--start", start)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=90)
+        self.assertEqual((process.returncode, out), (INTERRUPTED, ""), err)
+        self.assertFalse(os.path.exists(self.b.outside(move.guest.image(0))))
+        move.check_stayed(allowed_litter=[r"\.sock$", r"\.log$"])
+
+    def test_finish_killed_while_the_nbd_server_is_there(self):
+        """The guest is whole over there, and does not run: finish again runs it."""
+        move = self.prepare_move(Guest(**WRITING))
+        c3 = self.up_to_perform()
+        process = self.halted_phase("finish", c3, "unserve")
+        process.kill()
+        process.communicate()
+        self.assertEqual(move.destination.watch.status(), "paused")
+        self.phase("confirm", self.phase("finish", c3))
+        move.check_moved()
+
+    def test_finish_interrupted_while_the_nbd_server_is_there(self):
+        """It is the source's guest again, when confirm has read that."""
+        move = self.prepare_move(Guest(**WRITING))
+        process = self.halted_phase("finish", self.up_to_perform(), "unserve")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        c4, err = process.communicate(timeout=90)
+        self.assertEqual(process.returncode, HUMAN, err)
+        self.assertIn("holds the guest, stopped", err)
+        self.phase("confirm", c4, code=FAILED)
+        move.destination.quit()
+        move.check_stayed()
 
     def test_a_file_that_is_not_ours_is_not_removed(self):
         """A cookie from a hostile host names any file."""

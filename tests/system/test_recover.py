@@ -11,6 +11,20 @@ from rig import Disk, Guest
 from test_faults import DONE, FAILED, HUMAN, REFUSED, FaultTest
 
 
+def calls_while_stopped(test, *arguments):
+    """The system calls that read, write and sync, of a whole vmferry: those between its hearing
+    that the guest has stopped here and that it runs over there."""
+    trace = test.a.outside(f"{hosts.WORK}/trace")
+    test.a.run(["strace", "-o", trace, "-s", "4000", "-e",
+                "trace=recvfrom,pwrite64,fdatasync,fsync", *test.vmferry_argv(), *arguments])
+    calls = pathlib.Path(trace).read_text().splitlines()
+    os.unlink(trace)
+    stopped = next(i for i, call in enumerate(calls) if r'\"STOP\"' in call)
+    runs = next(i for i, call in enumerate(calls) if call.startswith("pwrite64")
+                and r'\"run\"' in call and r'\"done\"' in call)
+    return calls[stopped:runs]
+
+
 class RecoverTest(FaultTest):
     def killed(self, moment, guest=None, *options):
         """A move whose vmferry died at that moment; see VMFERRY_TEST_HALT_BEFORE."""
@@ -26,8 +40,9 @@ class RecoverTest(FaultTest):
         self.assertEqual(done.returncode, code, done.stdout + done.stderr)
         return done.stdout + done.stderr
 
-    def recover(self, move, code=DONE):
-        return self.command("recover", "-F", self.a.ssh_config, move.guest.name, code=code)
+    def recover(self, move, code=DONE, *options):
+        return self.command("recover", "-F", self.a.ssh_config, *options, move.guest.name,
+                            code=code)
 
 
 class Recover(RecoverTest):
@@ -129,16 +144,7 @@ class Journal(RecoverTest):
     def test_while_the_guest_stands_still_it_waits_for_the_disk_once(self):
         """For the record of the point of no return, before `cont` is sent."""
         move = self.prepare(Guest(rate=300, sectors=127))
-        trace = self.a.outside("/run/vmferry-test/trace")
-        self.a.run(["strace", "-o", trace, "-s", "4000", "-e",
-                    "trace=recvfrom,pwrite64,fdatasync,fsync", *self.vmferry_argv(),
-                    *self.arguments("migrate", move)])
-        calls = pathlib.Path(trace).read_text().splitlines()
-        os.unlink(trace)
-        stopped = next(i for i, call in enumerate(calls) if r'\"STOP\"' in call)
-        runs = next(i for i, call in enumerate(calls) if call.startswith("pwrite64")
-                    and r'\"run\"' in call and r'\"done\"' in call)
-        between = calls[stopped:runs]
+        between = calls_while_stopped(self, *self.arguments("migrate", move))
         self.assertEqual(len([call for call in between if "sync(" in call]), 1, between)
         self.assertTrue(any(r'\"run\"' in call for call in between if "pwrite64" in call))
         move.check_moved()

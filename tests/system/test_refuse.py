@@ -9,7 +9,7 @@ import unittest
 import hosts
 from guest import MIB
 from rig import Disk, Guest
-from test_faults import REFUSED, FaultTest
+from test_faults import FAILED, REFUSED, FaultTest
 
 
 class Refusals(FaultTest):
@@ -59,6 +59,21 @@ class Refusals(FaultTest):
         dst.command("block-export-add", {"type": "nbd", "id": "old", "node-name": "disk0",
                                          "name": "old"})
         self.refused(move, "hostb", "export", "nbd-server-stop")
+
+    def test_an_nbd_server_without_exports_is_there(self):
+        """Which QEMU tells when another is to be started: that is undone, the server is left."""
+        move = self.prepare(Guest(rate=0))
+        path = f"{hosts.WORK}/vm1/nbd.sock"
+        move.destination.watch.command("nbd-server-start", addr={"type": "unix", "data": {
+            "path": path}})
+        for options in ([], ["--encrypt=ssh"]):
+            done = self.vmferry(*self.arguments("migrate", move, *options), check=False)
+            self.assertEqual(done.returncode, FAILED, done.stderr)
+            for words in ("has an NBD server already", "nbd-server-stop"):
+                self.assertIn(words, done.stderr)
+            self.assertIn(path, self.b.unix_sockets())
+        move.destination.watch.command("nbd-server-stop")
+        move.check_stayed()
 
     def test_a_disk_has_no_counterpart(self):
         move = self.prepare(Guest(rate=0, src_extra=[

@@ -14,7 +14,7 @@ from program import default_qemu
 from qmp import Qmp, QmpError
 from relay import Relay, behind, fail_next, in_front, peer_pid
 from rig import Disk, Guest
-from test_faults import INTERRUPTED, REFUSED, FaultTest
+from test_faults import FAILED, INTERRUPTED, REFUSED, FaultTest
 
 WRITING = {"rate": 300, "sectors": 127}
 
@@ -80,6 +80,19 @@ class Moves(RelayTest):
                 process.send_signal(signal.SIGINT)
                 self.goes_on(process, INTERRUPTED)
                 move.check_stayed()
+
+    def test_as_before_2_11_where_the_network_dies(self):
+        """`stop` drains the mirrors first, and is not answered: the guest runs on here soon, not
+        when QEMU gives their connections up."""
+        move = self.prepare(Guest(**WRITING), watch=False)
+        self.relay(move, "source", hide=["migrate-continue"],
+                   hide_capabilities=["pause-before-switchover"])
+        process = self.halted(move, "stop", "--timeout", "answer=4")
+        self.b.block("49152-49215", "drop")
+        said = self.goes_on(process, FAILED)
+        self.assertIn("stop: source: stop: timed out after 4 s", said)
+        self.b.unblock()
+        move.check_stayed()
 
     def test_without_a_return_path(self):
         hide = {"hide_capabilities": ["return-path"]}

@@ -26,11 +26,14 @@ class Span:
 class Watcher:
     """start() it before the move, or use it as a context manager; then check().
     It watches the guest on these hosts, whether its QEMU is there already,
-    comes later or comes again."""
+    comes later or comes again. there: the guest with its other paths on the
+    last of them, where that is one host for both."""
 
-    def __init__(self, guest, *hosts, interval_s=0.003):
+    def __init__(self, guest, *hosts, there=None, interval_s=0.003):
         self._interval_s = interval_s
         self._sides = [_Side(guest, host) for host in hosts]
+        if there:
+            self._sides.append(_Side(there, hosts[-1]))
         self._both = []
         self.samples = 0
         self._stop = threading.Event()

@@ -546,6 +546,28 @@ START_TEST(an_answer_after_its_deadline_is_dropped)
 }
 END_TEST
 
+/* Twice, and then for a second, until it says something again. */
+START_TEST(one_that_hangs_is_not_waited_for_as_long_each_time)
+{
+	struct qmp_status status;
+
+	begin_open(1100);
+	fake_silence(fake, "stop");
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(qmp_stop(qmp, &err), -1);
+		ck_assert_str_eq(err.text,
+				 "hostb: stop: timed out after 1.1 s waiting for its answer");
+	}
+	ck_assert_int_eq(qmp_stop(qmp, &err), -1);
+	ck_assert_str_eq(err.text, "hostb: stop: timed out after 1 s waiting for its answer");
+	fake_reply(fake, "query-status", "{\"status\": \"running\", \"running\": true}");
+	ck_assert_ok(qmp_status_query(qmp, &status, &err), &err);
+	ck_assert_int_eq(qmp_stop(qmp, &err), -1);
+	ck_assert_str_eq(err.text, "hostb: stop: timed out after 1.1 s waiting for its answer");
+	end();
+}
+END_TEST
+
 START_TEST(a_forgotten_answer_is_dropped)
 {
 	struct qmp_request *request;
@@ -1146,6 +1168,7 @@ int main(void)
 		an_output_in_single_bytes_is_the_same,
 		answers_come_in_any_order,
 		an_answer_after_its_deadline_is_dropped,
+		one_that_hangs_is_not_waited_for_as_long_each_time,
 		a_forgotten_answer_is_dropped,
 		forgotten_answers_that_came_count_no_more,
 		too_many_unanswered_commands_end_the_connection,
