@@ -855,7 +855,7 @@ START_TEST(an_nbd_server_that_is_not_ours_stays)
 	f.dst.nbd_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	fake_move_run(&f);
 	ck_assert_str_eq(f.failed, "probe");
-	ck_assert_has(f.err.text, "NBD server already running");
+	ck_assert_has(f.err.text, "has an NBD server already");
 	ck_assert_int_ge(f.dst.nbd_fd, 0);
 	ck_assert_uint_eq(fake_count(f.dst.fake, "nbd-server-stop"), 0);
 	ck_assert(fake_qemu_running(&f.src));
