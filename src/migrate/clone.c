@@ -6,6 +6,7 @@
  * then, so its working directory is the root.
  */
 #include <errno.h>
+#include <linux/if_tun.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +148,10 @@ static bool names_accelerator(void *arg, const char *path)
 {
 	_autofree_ char *seen = source_path(arg, path);
 	_autofree_ char *text = mem_zalloc(1, CONFIG_MAX);
-	FILE *file = fopen(seen, "re");
+	struct stat st;
+	bool is_file =
+		stat(seen, &st) == 0 && S_ISREG(st.st_mode); /* and no pipe, which may wait */
+	FILE *file = is_file ? fopen(seen, "re") : NULL;
 	size_t n = file ? fread(text, 1, CONFIG_MAX - 1, file) : 0;
 
 	if (file)
@@ -252,11 +256,32 @@ static void look_at_ram(struct migration *m, const struct clone_file *file)
 			     file->what);
 	else if (info.kind == FILE_ABSENT)
 		extras_add_ram(m, file);
+	else if (info.kind == FILE_DIRECTORY) /* QEMU makes one without a name in it */
+		return;
+	else if (look_same_storage(m, file->src_path, file->path, NULL) == 1)
+		problems_add(&m->problems,
+			     "%s: %s is the source's own memory, which %s would put the guest's "
+			     "in; name another place with --map",
+			     m->dst.name, file->path, file->what);
 	else
 		problems_add(&m->problems,
 			     "%s: %s exists already, in which %s would put the guest's memory; "
 			     "remove it if no QEMU uses it, or name another place with --map",
 			     m->dst.name, file->path, file->what);
+}
+
+/* As the source's QEMU has: one that is there only as long as that is (tun_flags of sysfs). */
+static bool is_made_by_qemu(const struct migration *m, const struct clone_file *file)
+{
+	_autofree_ char *interface = source_path(m, file->src_path);
+	_autofree_ char *path = str_printf("%s/tun_flags", interface);
+	FILE *flags = file->use == CLONE_FILE_INTERFACE ? fopen(path, "re") : NULL;
+	unsigned int bits;
+	bool made = flags && fscanf(flags, "%x", &bits) == 1 && !(bits & IFF_PERSIST);
+
+	if (flags)
+		fclose(flags);
+	return made;
 }
 
 static void tell_absent(struct migration *m, const struct clone_file *file)
@@ -310,6 +335,11 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 			     "%s: there is no %s, which is the source's QEMU; install it there, or "
 			     "name its place there with --map",
 			     m->dst.name, path);
+	else if (info.kind == FILE_ABSENT && is_made_by_qemu(m, file))
+		migration_note(m,
+			       "%s: QEMU makes %s there, as it did here; nobody but you puts it "
+			       "into a bridge",
+			       m->dst.name, strrchr(path, '/') + 1);
 	else if (info.kind == FILE_ABSENT && !created)
 		tell_absent(m, file);
 	else if (info.kind == FILE_ABSENT)

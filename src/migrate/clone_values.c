@@ -340,8 +340,9 @@ static bool waits(const struct clone_words *words)
 static char *without_waiting(const char *text, char *changed)
 {
 	_autofree_ char *now = changed;
+	const char *before = now ? now : text;
 
-	return str_printf("%s,wait=off", now ? now : text);
+	return str_printf("%s%swait=off", before, before[strlen(before) - 1] == ',' ? "" : ",");
 }
 
 char *clone_keys(struct cloning *cloning, const struct clone_option *option, const char *type,
