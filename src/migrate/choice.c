@@ -28,22 +28,33 @@ static const struct pair source_gone = {{
 	{false, "quit", "if it has, or is to be started anew, end the QEMU on ", " (`quit`)"},
 }};
 
-static const struct pair either = {{
-	{true, "quit", "if the guest is to be on ", ", end the source's QEMU (`quit`)"},
-	{false, "quit", "if it is to be here, end the QEMU on ", " (`quit`)"},
+static const struct pair both_have_it = {{
+	{true, "quit", "if the guest is to be on ",
+	 ", end the source's QEMU (`quit`); what it has written here since is lost"},
+	{false, "quit", "if it is to be here, end the QEMU on ",
+	 " (`quit`); what it has written there since is lost"},
 }};
 
-/* NULL: no command settles it. */
+/* It may have no more than this: nobody is told to end what runs here. */
+static const struct pair source_runs = {{
+	{false, "quit", "as the guest runs here, end the QEMU on ", " (`quit`)"},
+}};
+
+/* NULL: no command settles it. Whose monitor does not answer obeys none. */
 static const struct pair *pair_for(const struct migration *m, const struct found *found,
 				   bool dst_holds)
 {
 	bool dst_is_not_ours = found->dst == SEEN_GONE || found->dst == SEEN_OTHER;
 
+	if (found->src == SEEN_UNKNOWN)
+		return NULL;
 	if (found->src == SEEN_THERE && !m->src.status.running && !dst_holds)
 		return &source_stands;
 	if (dst_is_not_ours)
 		return NULL;
-	return found->src == SEEN_GONE ? &source_gone : &either;
+	if (found->src == SEEN_GONE)
+		return &source_gone;
+	return dst_holds ? &both_have_it : &source_runs;
 }
 
 /* In no need of quotes, in our shell, in that over there, and in socat's addresses. */
@@ -66,37 +77,42 @@ static void add_ssh(struct buf *line, const struct ssh_target *ssh)
 {
 	_autofree_ char *port = ssh->port ? str_printf("%d", ssh->port) : NULL;
 
-	buf_printf(line, " ssh");
+	buf_printf(line, "ssh");
 	add_option(line, "-F ", ssh->config);
 	add_option(line, "-i ", ssh->identity);
 	add_option(line, "-o UserKnownHostsFile=", ssh->known_hosts);
 	add_option(line, "-p ", port);
 	add_option(line, "-l ", ssh->user);
 	add_option(line, "", ssh->host);
-	buf_printf(line, "%s", ssh->sudo ? " sudo" : "");
 }
 
+/* The pipe is all on the host of the monitor: over there, its second does not run while ssh(1)
+ * connects. */
 static void add_command(struct buf *line, const struct migration *m, const struct choice *choice)
 {
 	const char *socket = choice->on_src ? m->opt->source : m->opt->dst.socket;
+	bool by_ssh = !choice->on_src && m->opt->dst.host;
+	const char *quote = by_ssh ? "\\\"" : "\"";
 
 	if (!is_plain(socket)) {
 		buf_printf(line, "%s on %s", choice->command, socket);
 		return;
 	}
-	buf_printf(line,
-		   "(echo '{\"execute\":\"qmp_capabilities\"}{\"execute\":\"%s\"}'; sleep 1) |",
-		   choice->command);
-	if (!choice->on_src && m->opt->dst.host)
+	if (by_ssh)
 		add_ssh(line, &m->opt->ssh);
-	buf_printf(line, " socat - UNIX:%s", socket);
+	buf_printf(line,
+		   "%s(echo '{%sexecute%s:%sqmp_capabilities%s}{%sexecute%s:%s%s%s}'; sleep 1) "
+		   "| %ssocat - UNIX:%s%s",
+		   by_ssh ? " \"" : "", quote, quote, quote, quote, quote, quote, quote,
+		   choice->command, quote, by_ssh && m->opt->ssh.sudo ? "sudo " : "", socket,
+		   by_ssh ? "\"" : "");
 }
 
 void choice_offer(struct migration *m, const struct found *found, bool dst_holds)
 {
 	const struct pair *pair = pair_for(m, found, dst_holds);
 
-	for (size_t i = 0; pair && i < 2; i++) {
+	for (size_t i = 0; pair && i < 2 && pair->of[i].command; i++) {
 		const struct choice *choice = &pair->of[i];
 		_cleanup_buf_ struct buf line = {0};
 

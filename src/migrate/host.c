@@ -94,22 +94,33 @@ char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms,
 	return cwd;
 }
 
-/* The flag is __SO_ACCEPTCON; "@" stands before the names of the abstract namespace. */
+/* Exits with 10 when somebody listens on $p. The flag is __SO_ACCEPTCON; "@" stands before the
+ * names of the abstract namespace. A name that is not $p itself is one in the root directory of
+ * whoever listens, or relative to where he was: a daemon has gone to / since, but for its $PWD. */
 #define LISTENS 10
+
+static const char listener_script[] =
+	"[ -r /proc/self/net/unix ] || exit 1; "
+	"is_it() { "
+	"x=$(find /proc/[0-9]*/fd -maxdepth 1 -lname \"socket:\\\\[$1\\\\]\" | head -n 1); "
+	"x=${x%/fd/*}; [ \"$x\" ] || { [ -e \"$p\" ]; return; }; "
+	"case $2 in /*) [ \"$x/root$2\" -ef \"$p\" ]; return ;; esac; "
+	"for w in \"$x/cwd\" \"$(tr '\\0' '\\n' <\"$x/environ\" | sed -n 's/^PWD=//p')\"; do "
+	"w=$w/$2; [ ! \"${w%/*}/\" -ef \"${p%/*}/\" ] || return 0; done; return 1; }; "
+	"for d in /proc/self /proc/[0-9]*; do "
+	"if [ $d != /proc/self ] && { [ $d/ns/net -ef /proc/self/ns/net ] || "
+	"[ ! \"$d/root$p\" -ef \"$p\" ]; }; then continue; fi; "
+	"while read -r _ _ _ flags _ _ i f; do [ \"$flags\" = 00010000 ] || continue; "
+	"case $f in @*) continue ;; \"$p\") exit 10 ;; "
+	"/*) [ ! \"$f\" -ef \"$p\" ] || exit 10; [ ! -e \"$f\" ] || continue ;; esac; "
+	"[ \"${f##*/}\" != \"${p##*/}\" ] || ! is_it \"$i\" \"$f\" || exit 10; "
+	"done <$d/net/unix; done 2>/dev/null; exit 0";
 
 int host_listens(struct host *host, const char *path, int64_t timeout_ms, bool *listens,
 		 struct err *err)
 {
 	_autofree_ char *word = str_shell_quote(path);
-	_autofree_ char *command = str_printf(
-		"p=%s; for d in /proc/self /proc/[0-9]*; do "
-		"if [ $d != /proc/self ] && { [ $d/ns/net -ef /proc/self/ns/net ] || "
-		"[ ! \"$d/root$p\" -ef \"$p\" ]; }; then continue; fi; "
-		"while read -r _ _ _ flags _ _ _ f; do [ \"$flags\" = 00010000 ] || continue; "
-		"case $f in @*) ;; \"$p\") exit %d ;; /*) [ ! \"$f\" -ef \"$p\" ] || exit %d ;; "
-		"\"${p##*/}\" | */\"${p##*/}\") exit %d ;; esac; done <$d/net/unix; "
-		"done 2>/dev/null; exit 0",
-		word, LISTENS, LISTENS, LISTENS);
+	_autofree_ char *command = str_printf("p=%s; %s", word, listener_script);
 	struct process_output output = {0};
 	int ret = host_command(host, command, timeout_ms, &output, err);
 

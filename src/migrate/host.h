@@ -168,10 +168,10 @@ int host_command_ok(struct host *host, const char *command, int64_t timeout_ms,
  * caller's to free. NULL when it cannot be seen, as by a login that is not that program's. */
 char *host_listener_cwd(struct host *host, const char *path, int64_t timeout_ms, struct err *err);
 
-/* Whether somebody on that host listens on the Unix socket @path (net/unix of proc(5)), in
- * whichever network namespace, as long as @path is the same file there. True also for one that has
- * bound it by a relative name that ends alike. False when it is in a namespace of its own, and its
- * process may not be seen by the login. */
+/* Whether somebody on that host listens on the Unix socket @path (net/unix of proc(5)), whether he
+ * has bound it by this name or by another, and in whichever network namespace, as long as @path is
+ * the same file there. True also when that cannot be told, where the last name is the same. False
+ * when it is in a namespace of its own, and its process may not be seen by the login. */
 int host_listens(struct host *host, const char *path, int64_t timeout_ms, bool *listens,
 		 struct err *err);
 

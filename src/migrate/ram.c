@@ -299,6 +299,8 @@ static void hang_up(struct migration *m)
 	link_hang_up(m);
 	if (m->ram_fd >= 0)
 		shutdown(m->ram_fd, SHUT_RDWR);
+	qmp_set_answer_timeout(m->src.qmp,
+			       m->opt->timeouts.answer_ms); /* of one that hangs no more */
 }
 
 static int cancel_and_take_back(struct migration *m, int64_t timeout_ms, struct err *err)

@@ -126,7 +126,8 @@ static struct plan plan_switched(struct migration *m, const struct found *found)
 {
 	size_t row = record_row(&m->record);
 
-	if (found->src == SEEN_THERE && m->src.status.running && found->dst == SEEN_GONE)
+	if (found->src == SEEN_THERE && m->src.status.running &&
+	    (found->dst == SEEN_GONE || found->dst == SEEN_OTHER))
 		return (struct plan){.action = ACTION_TIDY};
 	if (found->src == SEEN_THERE && m->src.status.running)
 		return look("the guest runs on the source, and was told to run over there, too: "
@@ -233,6 +234,12 @@ static struct plan make_plan(struct migration *m, const struct found *found)
 				"ours: use that one");
 	if (found->src == SEEN_UNKNOWN)
 		return look("what the source does is not known");
+	if (found->src == SEEN_OTHER && m->switched && found->dst == SEEN_GONE)
+		return (struct plan){.action = ACTION_DROP,
+				     .why = "the guest was handed over, its QEMU over there has "
+					    "ended, and another one of it was started on the "
+					    "source: what it wrote last may be on the "
+					    "destination's disks"};
 	if (found->src == SEEN_OTHER && (m->switched || dst_holds_guest(m, found)))
 		return look("the guest was handed over, and another QEMU of it was started on the "
 			    "source since: end the one that is not to be (`quit`)");
@@ -367,7 +374,7 @@ static int leave(struct migration *m, const struct found *found, const struct pl
 		       "%s; nothing was changed. %s; if that still cannot know where the guest "
 		       "is, and you do, %s can go",
 		       plan->why,
-		       m->choices.count ? "Do one of the two above, then `vmferry recover` again"
+		       m->choices.count ? "Do as is said above, then `vmferry recover` again"
 					: "Run `vmferry recover` again later",
 		       journal_path(m->journal));
 }

@@ -256,8 +256,10 @@ void qmp_close(struct qmp *qmp)
 
 void qmp_set_answer_timeout(struct qmp *qmp, int64_t timeout_ms)
 {
-	if (qmp)
-		qmp->answer_timeout_ms = timeout_ms;
+	if (!qmp)
+		return;
+	qmp->answer_timeout_ms = timeout_ms;
+	qmp->silent_for = 0;
 }
 
 bool qmp_alive(const struct qmp *qmp)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -75,15 +76,25 @@ START_TEST(who_listens_is_found_by_its_path)
 }
 END_TEST
 
-START_TEST(who_has_a_relative_name_may_be_it)
+/* As a QEMU does that was started in its directory, and one that is a daemon since. */
+START_TEST(a_relative_name_counts_where_it_was_bound)
 {
 	_autofree_ char *path = NULL;
+	_autofree_ char *other = NULL;
 	int fd;
 
 	begin();
 	path = str_printf("%s/qmp.sock", directory);
+	other = str_printf("%s/other", directory);
 	fd = bound("qmp.sock", 1);
 	ck_assert(listens(path));
+	unlink("qmp.sock");
+	ck_assert(listens(path));
+	ck_assert_int_eq(mkdir(other, 0700), 0);
+	ck_assert_int_eq(chdir(other), 0);
+	ck_assert(!listens(path));
+	ck_assert_int_eq(chdir(directory), 0);
+	ck_assert_int_eq(rmdir(other), 0);
 	close(fd);
 	ck_assert(!listens(path));
 	end();
@@ -108,7 +119,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		who_listens_is_found_by_its_path,
-		who_has_a_relative_name_may_be_it,
+		a_relative_name_counts_where_it_was_bound,
 		a_socket_that_is_only_bound_does_not_listen,
 	};
 
