@@ -52,7 +52,7 @@ static char *take_groups(const char *text)
 
 static void choose_group(struct migration *m, char *own, char *asked)
 {
-	if (!*asked && m->process.group)
+	if (!*asked && m->process.group && *own)
 		migration_note(
 			m,
 			"%s: the source's QEMU runs in the group %s, which is not there; over "
@@ -70,6 +70,11 @@ static void object(struct migration *m, const char *login)
 			     "%s: there is no user %s, as whom the source's QEMU runs; make that "
 			     "user there, with its groups",
 			     m->dst.name, m->process.user);
+	else if (!*m->clone_user.gid)
+		problems_add(&m->problems,
+			     "%s: there is no group %s, in which the source's QEMU runs; make it "
+			     "there",
+			     m->dst.name, m->process.group);
 	else if (m->clone.drops_user && !root)
 		problems_add(&m->problems,
 			     "%s: the source's QEMU was started as root, to become %s by itself "

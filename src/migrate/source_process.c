@@ -179,12 +179,10 @@ static int read_user(struct source_process *process, pid_t pid, struct err *err)
 		return err_set(err, ERR_FAILED, "/proc/%d/status does not tell its user", (int)pid);
 	entry = getpwuid(user.uid);
 	process->user = entry ? str_dup(entry->pw_name) : str_printf("%u", user.uid);
-	if (!entry) {
-		process->group = str_printf("%u", user.gid);
-		process->groups = group_names(user.groups);
-	} else if (entry->pw_gid != user.gid) {
+	if (!entry || entry->pw_gid != user.gid)
 		process->group = group_name(user.gid);
-	}
+	if (!entry)
+		process->groups = group_names(user.groups);
 	return 0;
 }
 

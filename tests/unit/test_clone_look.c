@@ -308,6 +308,16 @@ START_TEST(a_user_without_a_name)
 	runs_as("64055", "64055", "");
 	ck_assert_str_eq(m.clone_user.groups, "-");
 	end();
+
+	begin();
+	runs_as("64055", named ? named->gr_name : "1", "");
+	ck_assert_str_eq(m.clone_user.gid, "1");
+	end();
+
+	begin();
+	runs_as("64055", "vmferry-none", "");
+	ck_assert(is_told("there is no group vmferry-none, in which the source's QEMU runs"));
+	end();
 }
 END_TEST
 
