@@ -78,13 +78,15 @@ static enum presence presence_of_destination(struct migration *m, struct err *er
 	if (host_file_info(m->host, "/", &info, NULL) < 0 && host_reopen(m->host, err) < 0)
 		return PRESENCE_ERROR;
 	/* A QEMU that is just ending may still take a connection, and then close it. */
-	for (int tries = 0; tries < 3; tries++) {
+	for (int tries = 0; tries < ENDING_TRIES; tries++) {
 		if (open_or_see_it_gone(m, err) == 0)
 			return is_ours(m, err) ? PRESENCE_THERE : PRESENCE_ERROR;
 		if (err->kind == ERR_REFUSED)
 			return PRESENCE_GONE;
 		/* One that is silent is there; connections that nobody takes fill its backlog. */
-		if (err->kind != ERR_CLOSED)
+		if (err->kind != ERR_CLOSED ||
+		    loop_wait(m->loop, never, NULL, loop_now_ms() + ENDING_LOOK_MS) ==
+			    LOOP_INTERRUPTED)
 			break;
 	}
 	return PRESENCE_ERROR;
