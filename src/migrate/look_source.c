@@ -7,23 +7,17 @@
 #include "migrate/look.h"
 #include "migrate/record.h"
 
-/* What an earlier move of the guest is: what it has left in the source's QEMU is no objection of
- * its own then. */
-enum earlier {
-	EARLIER_NONE,
-	EARLIER_ABANDONED,
-	EARLIER_UNDER_WAY,
-};
-
-static enum earlier look_for_earlier(struct migration *m)
+/* An earlier move of the guest is settled first. What that has left in the two QEMUs is no
+ * objection of its own, and whoever acted on one would take from `recover` what it can go on with.
+ */
+static int refuse_earlier(struct migration *m, struct err *err)
 {
-	struct err err;
-	bool held;
+	struct err earlier;
 
-	if (!m->opt->journal_directory || record_refuse_another(m, &held, &err) == 0)
-		return EARLIER_NONE;
-	problems_add(&m->problems, "%s", err.text);
-	return held ? EARLIER_UNDER_WAY : EARLIER_ABANDONED;
+	if (!m->opt->journal_directory || record_refuse_another(m, &earlier) == 0)
+		return 0;
+	problems_add(&m->problems, "%s", earlier.text);
+	return err_set(err, ERR_REFUSED, "refused");
 }
 
 static void look_at_state(struct migration *m)
@@ -173,11 +167,10 @@ static void choose_disks(struct migration *m)
 
 int look_at_source(struct migration *m, struct err *err)
 {
-	enum earlier earlier = look_for_earlier(m);
 	struct err local;
 
-	if (earlier == EARLIER_UNDER_WAY) /* its monitor is busy */
-		return 0;
+	if (refuse_earlier(m, err) < 0)
+		return -1;
 	if (side_open_src(m, &local) < 0) {
 		problems_add(&m->problems, "%s", local.text);
 		if (local.kind == ERR_INTERRUPTED)
@@ -190,14 +183,12 @@ int look_at_source(struct migration *m, struct err *err)
 		problems_add(&m->problems, "%s", local.text);
 		return 0;
 	}
-	if (earlier == EARLIER_NONE)
-		earlier = look_for_earlier(m);
-	if (earlier == EARLIER_NONE) {
-		look_at_state(m);
-		look_at_jobs(m);
-		look_at_migration(m);
-		look_at_migration_settings(m, &m->src);
-	}
+	if (refuse_earlier(m, err) < 0) /* by its process, that is */
+		return -1;
+	look_at_state(m);
+	look_at_jobs(m);
+	look_at_migration(m);
+	look_at_migration_settings(m, &m->src);
 	find_cwd(m);
 	if (m->cookie)
 		choose_by_cookie(m);

@@ -225,13 +225,14 @@ static int taken(const struct journal_entry *entry, struct err *err)
 			       "shows it, `vmferry cancel` ends it",
 			       r->dst_host ? r->dst_host : r->dst_socket, who);
 	}
-	return err_set(err, ERR_REFUSED,
-		       "an earlier move of this guest to %s was not ended (%s); "
-		       "`vmferry recover` does that",
-		       r->dst_host ? r->dst_host : r->dst_socket, entry->path);
+	return err_set(
+		err, ERR_REFUSED,
+		"an earlier move of this guest to %s was not ended; `vmferry recover %s` does "
+		"that, then try again",
+		r->dst_host ? r->dst_host : r->dst_socket, entry->path);
 }
 
-int record_refuse_another(struct migration *m, bool *held, struct err *err)
+int record_refuse_another(struct migration *m, struct err *err)
 {
 	_autofree_ char *source = realpath(m->opt->source, NULL);
 	_autofree_ char *process = process_name(m->src_pid);
@@ -239,16 +240,13 @@ int record_refuse_another(struct migration *m, bool *held, struct err *err)
 	struct journal_list list;
 	int ret = 0;
 
-	*held = false;
 	if (journal_list(m->opt->journal_directory, NULL, &list, err) < 0)
 		return -1;
 	for (size_t i = 0; ret == 0 && i < list.count; i++) {
 		const struct journal_entry *entry = &list.list[i];
 
-		if (!entry->readable || !record_is_of(&entry->record, source, process, boot))
-			continue;
-		*held = entry->holder;
-		ret = taken(entry, err);
+		if (entry->readable && record_is_of(&entry->record, source, process, boot))
+			ret = taken(entry, err);
 	}
 	journal_list_deinit(&list);
 	return ret;
@@ -261,12 +259,11 @@ static int create(struct migration *m, struct err *err)
 {
 	const char *directory = m->opt->journal_directory;
 	int lock = journal_lock_directory(directory, DIRECTORY_PATIENCE_MS, err);
-	bool held;
 	int ret;
 
 	if (lock < 0)
 		return -1;
-	ret = record_refuse_another(m, &held, err);
+	ret = record_refuse_another(m, err);
 	if (ret == 0)
 		m->journal = journal_create(directory, &m->record, err);
 	journal_unlock_directory(lock);

@@ -29,9 +29,9 @@ void record_find_process(struct loop *loop, const char *source, char **process, 
 char *record_holder_words(pid_t holder);
 
 /* Whether there is a journal of the same guest in opt->journal_directory, by its monitor and, once
- * that was opened, its process: 0 there is none; -1 (ERR_REFUSED) who holds it, which is *@held, or
- * that it is abandoned; or the journals cannot be read. */
-int record_refuse_another(struct migration *m, bool *held, struct err *err);
+ * that was opened, its process: 0 there is none; -1 (ERR_REFUSED) who holds it, or that it is
+ * abandoned, and what to do; or the journals cannot be read. */
+int record_refuse_another(struct migration *m, struct err *err);
 
 /* Makes the journal of a migration that has looked and found nothing to object to. Without
  * opt->journal_directory there is none, and nothing is recorded. ERR_REFUSED when another one
