@@ -227,9 +227,10 @@ static int taken(const struct journal_entry *entry, struct err *err)
 	}
 	return err_set(
 		err, ERR_REFUSED,
-		"an earlier move of this guest to %s was not ended; `vmferry recover %s` does "
-		"that, then try again",
-		r->dst_host ? r->dst_host : r->dst_socket, entry->path);
+		"an earlier move of this guest to %s was not ended (%s); `vmferry recover %s` "
+		"does that",
+		r->dst_host ? r->dst_host : r->dst_socket, entry->path,
+		r->guest ? r->guest : r->source);
 }
 
 int record_refuse_another(struct migration *m, struct err *err)

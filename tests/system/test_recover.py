@@ -123,7 +123,7 @@ class Recover(RecoverTest):
             rate=300, sectors=127, src_extra=["-qmp", f"unix:{second},server=on,wait=off"]))
         arguments = ("-F", self.a.ssh_config, second, f"root@hostb:{move.destination.qmp_sock}")
         said = self.command("check", *arguments, code=REFUSED)
-        self.assertIn("`vmferry recover /", said)
+        self.assertIn(f"`vmferry recover {move.guest.name}`", said)
         self.assertIn("(1 objection)", said)
         self.assertIn("earlier move", self.command("migrate", *arguments))
         move.check_moved()
