@@ -206,6 +206,17 @@ enum loop_result loop_wait(struct loop *loop, bool (*done)(void *arg), void *arg
 	return LOOP_DONE;
 }
 
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+bool loop_rest(struct loop *loop, int64_t ms)
+{
+	return loop_wait(loop, never, NULL, loop_now_ms() + ms) == LOOP_TIMEOUT;
+}
+
 /* A callback may take in only a part: behind the last data of a connection is its end. */
 #define POLL_ROUNDS 3
 

@@ -52,6 +52,9 @@ enum loop_result {
  * wait unless the loop is shielded. */
 enum loop_result loop_wait(struct loop *loop, bool (*done)(void *arg), void *arg, int64_t until_ms);
 
+/* Runs callbacks for so long. False: a signal has ended it. */
+bool loop_rest(struct loop *loop, int64_t ms);
+
 /* Runs the callbacks of what is there already, without waiting. */
 void loop_poll(struct loop *loop);
 

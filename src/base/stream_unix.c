@@ -105,12 +105,6 @@ static void on_ready(void *arg, short revents)
 		u->stream.ready(u->stream.arg);
 }
 
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
 static int connect_error(int errnum, const char *path, struct err *err)
 {
 	err_errno(err, errnum, "%s", path);
@@ -130,7 +124,7 @@ static int connect_until(struct loop *loop, int fd, const struct sockaddr_un *ad
 		if (loop_now_ms() >= until_ms)
 			return err_set(err, ERR_TIMEOUT,
 				       "%s: who listens there takes no connection", addr->sun_path);
-		if (loop_wait(loop, never, NULL, loop_now_ms() + 20) == LOOP_INTERRUPTED)
+		if (!loop_rest(loop, 20))
 			return err_set(err, ERR_INTERRUPTED, "interrupted");
 	}
 	return 0;

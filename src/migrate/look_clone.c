@@ -16,17 +16,28 @@ static enum file_kind kind_here(struct migration *m, const struct clone_file *fi
 	return host_file_info(m->here, path, &info, NULL) < 0 ? FILE_ABSENT : info.kind;
 }
 
+static bool see_there(struct migration *m, const struct clone_file *file, const char *path,
+		      struct file_info *info)
+{
+	struct err err;
+
+	if (host_file_info(m->host, path, info, &err) == 0)
+		return true;
+	if (!m->opt->dst.host) /* else it is said by SSH */
+		err_wrap(&err, "%s", m->dst.name);
+	problems_add(&m->problems,
+		     "%s, which %s needs; make it there, or name another place with --map",
+		     err.text, file->what);
+	return false;
+}
+
 /* What QEMU makes in it has names of its own; where there is none, QEMU makes a file of its name
  * (memory-backend-file, -mem-path). */
 static void look_at_directory(struct migration *m, const struct clone_file *file)
 {
 	struct file_info info;
-	struct err err;
 
-	if (host_file_info(m->host, file->path, &info, &err) < 0)
-		problems_add(&m->problems, "%s: %s, which %s needs", m->dst.name, err.text,
-			     file->what);
-	else if (info.kind != FILE_DIRECTORY)
+	if (see_there(m, file, file->path, &info) && info.kind != FILE_DIRECTORY)
 		problems_add(&m->problems,
 			     "%s: there is no directory %s, which %s needs, as it is here; make it "
 			     "there, or name another one with --map",
@@ -37,12 +48,10 @@ static void look_at_directory(struct migration *m, const struct clone_file *file
 static void look_at_ram(struct migration *m, const struct clone_file *file)
 {
 	struct file_info info;
-	struct err err;
 
-	if (host_file_info(m->host, file->path, &info, &err) < 0)
-		problems_add(&m->problems, "%s: %s, which %s needs", m->dst.name, err.text,
-			     file->what);
-	else if (info.kind == FILE_ABSENT)
+	if (!see_there(m, file, file->path, &info))
+		return;
+	if (info.kind == FILE_ABSENT)
 		extras_add_ram(m, file);
 	else if (info.kind == FILE_DIRECTORY) /* QEMU makes one without a name in it */
 		return;
@@ -107,15 +116,11 @@ static void look_at_one_file(struct migration *m, const struct clone_file *file)
 	bool created = file->use == CLONE_FILE_CREATED || ram;
 	const char *path = created ? directory : file->path;
 	struct file_info info;
-	struct err err;
 
 	if (created && here == FILE_DIRECTORY)
 		look_at_directory(m, file);
-	else if (host_file_info(m->host, path, &info, &err) < 0)
-		problems_add(&m->problems,
-			     "%s: %s, which %s needs; make it there, or name another "
-			     "place with --map",
-			     m->dst.name, err.text, file->what);
+	else if (!see_there(m, file, path, &info))
+		return;
 	else if (info.kind == FILE_ABSENT && !created && extras_add(m, file))
 		return;
 	else if (info.kind == FILE_ABSENT && str_eq(file->what, CLONE_PROGRAM))

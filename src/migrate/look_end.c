@@ -72,29 +72,12 @@ static bool has_moved_on(const struct migration *m)
 	       str_eq(m->dst.status.state, "finish-migrate");
 }
 
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
-/* A QEMU that is just ending may still take a connection, and then close it. */
-#define ENDING_TRIES 20
-#define ENDING_LOOK_MS 50
-
 static bool has_ended_meanwhile(struct migration *m)
 {
-	struct stream *stream;
 	struct err err;
 
-	for (int i = 0; i < ENDING_TRIES; i++) {
-		stream = host_unix_stream(m->host, m->opt->dst.socket, &err);
-		if (!stream)
-			return err.kind == ERR_REFUSED;
-		stream_close(stream);
-		loop_wait(m->loop, never, NULL, loop_now_ms() + ENDING_LOOK_MS);
-	}
-	return false;
+	drop_destination(m);
+	return open_or_see_it_gone(m, &err) < 0 && err.kind == ERR_REFUSED;
 }
 
 /* A finish may be the second one: a guest that runs is not to be run again. */
@@ -105,9 +88,7 @@ static void look_for_finish(struct migration *m)
 	if (side_open_dst(m, &err) < 0 || qmp_caps_query(m->dst.qmp, &m->dst.caps, &err) < 0 ||
 	    qmp_status_query(m->dst.qmp, &m->dst.status, &err) < 0) {
 		m->dst_quit = m->cookie->failed && err.kind == ERR_CLOSED && has_ended_meanwhile(m);
-		if (m->dst_quit)
-			drop_destination(m);
-		else
+		if (!m->dst_quit)
 			problems_add(&m->problems, "%s", err.text);
 		return;
 	}

@@ -12,44 +12,48 @@ enum presence {
 	PRESENCE_THERE,      /* m->dst.qmp is connected */
 };
 
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
-/* A QEMU that is just ending has its socket's file removed before it closes the socket. */
+/* A QEMU that is just ending may still take a connection, and then close it; and its socket's file
+ * goes before its socket. */
 #define ENDING_TRIES 20
 #define ENDING_LOOK_MS 50
 
 /* sshd refuses alike when nobody listens, when the login may not connect, when it may forward
  * nothing, and when the backlog is full: QEMU's monitor has one of 1, and takes nobody else while
  * a client holds it, sshd for a dead connection of ours, say. */
+static int check_gone(struct migration *m, struct err *err)
+{
+	bool listens;
+	struct err local;
+
+	if (host_listens(m->host, m->opt->dst.socket, m->opt->timeouts.answer_ms, &listens,
+			 &local) < 0) {
+		*err = local;
+		return -1;
+	}
+	if (listens)
+		err_set(err, ERR_CLOSED,
+			"%s: %s: its QEMU is there, and its monitor cannot be reached; does "
+			"another "
+			"client hold it, and may this login connect to it?",
+			m->dst.name, m->opt->dst.socket);
+	return 0;
+}
+
 int open_or_see_it_gone(struct migration *m, struct err *err)
 {
 	for (int tries = 0; tries < ENDING_TRIES; tries++) {
-		bool listens;
-		struct err local;
-
 		if (side_open_dst(m, err) == 0)
 			return 0;
-		if (err->kind != ERR_REFUSED)
+		if (err->kind == ERR_REFUSED && check_gone(m, err) < 0)
 			return -1;
-		if (host_listens(m->host, m->opt->dst.socket, m->opt->timeouts.answer_ms, &listens,
-				 &local) < 0) {
-			*err = local;
+		/* One that is silent is there; connections that nobody takes fill its backlog. */
+		if (err->kind != ERR_CLOSED)
 			return -1;
-		}
-		if (!listens)
-			return -1;
-		if (loop_wait(m->loop, never, NULL, loop_now_ms() + ENDING_LOOK_MS) ==
-		    LOOP_INTERRUPTED)
+		if (!loop_rest(m->loop, ENDING_LOOK_MS))
 			return err_set(err, ERR_INTERRUPTED, "interrupted");
 	}
-	return err_set(err, ERR_FAILED,
-		       "%s: %s: its QEMU is there, and its monitor cannot be reached; does another "
-		       "client hold it, and may this login connect to it?",
-		       m->dst.name, m->opt->dst.socket);
+	err->kind = ERR_FAILED;
+	return -1;
 }
 
 /* Somebody may have started another QEMU there meanwhile: one that runs before we have let it
@@ -77,19 +81,9 @@ static enum presence presence_of_destination(struct migration *m, struct err *er
 	m->dst.qmp = NULL;
 	if (host_file_info(m->host, "/", &info, NULL) < 0 && host_reopen(m->host, err) < 0)
 		return PRESENCE_ERROR;
-	/* A QEMU that is just ending may still take a connection, and then close it. */
-	for (int tries = 0; tries < ENDING_TRIES; tries++) {
-		if (open_or_see_it_gone(m, err) == 0)
-			return is_ours(m, err) ? PRESENCE_THERE : PRESENCE_ERROR;
-		if (err->kind == ERR_REFUSED)
-			return PRESENCE_GONE;
-		/* One that is silent is there; connections that nobody takes fill its backlog. */
-		if (err->kind != ERR_CLOSED ||
-		    loop_wait(m->loop, never, NULL, loop_now_ms() + ENDING_LOOK_MS) ==
-			    LOOP_INTERRUPTED)
-			break;
-	}
-	return PRESENCE_ERROR;
+	if (open_or_see_it_gone(m, err) == 0)
+		return is_ours(m, err) ? PRESENCE_THERE : PRESENCE_ERROR;
+	return err->kind == ERR_REFUSED ? PRESENCE_GONE : PRESENCE_ERROR;
 }
 
 /* In an undo: the guest is on the source by now, whatever that QEMU holds. */

@@ -215,18 +215,11 @@ static int try_addresses(struct loop *loop, const struct addresses *a,
 	return -1;
 }
 
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
 /* As ssh(1): a second between two attempts. False: a signal came, or the time is over. */
 static bool pause_for_next(struct loop *loop, int64_t until_ms)
 {
-	int64_t next_ms = loop_now_ms() + BETWEEN_ATTEMPTS_MS;
-
-	return next_ms < until_ms && loop_wait(loop, never, NULL, next_ms) == LOOP_TIMEOUT;
+	return loop_now_ms() + BETWEEN_ATTEMPTS_MS < until_ms &&
+	       loop_rest(loop, BETWEEN_ATTEMPTS_MS);
 }
 
 static int attempt(struct loop *loop, const struct addresses *a, const struct ssh_config *config,
