@@ -196,7 +196,9 @@ static void on_plan(struct show *show, const struct migration *m)
 	for (size_t i = 0; i < m->left_out.count; i++)
 		text_line(out, "left_out", m->left_out.list[i]);
 	for (size_t i = 0; i < m->extras.count; i++)
-		if (!m->extras.list[i].ram)
+		if (m->extras.list[i].ram)
+			text_line(out, "ram_file", m->extras.list[i].file->path);
+		else
 			plan_extra(out, &m->extras.list[i]);
 	for (size_t i = 0; i < steps_count; i++)
 		if (step_applies(&steps[i], m))

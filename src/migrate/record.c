@@ -216,21 +216,21 @@ char *record_holder_words(pid_t holder)
 static int taken(const struct journal_entry *entry, struct err *err)
 {
 	const struct record *r = &entry->record;
+	const char *guest = r->guest ? r->guest : r->source;
 
 	if (entry->holder) {
 		_autofree_ char *who = record_holder_words(entry->holder);
 
 		return err_set(err, ERR_REFUSED,
 			       "this guest is being moved to %s already, %s; `vmferry status` "
-			       "shows it, `vmferry cancel` ends it",
-			       r->dst_host ? r->dst_host : r->dst_socket, who);
+			       "shows it, `vmferry cancel %s` ends it",
+			       r->dst_host ? r->dst_host : r->dst_socket, who, guest);
 	}
 	return err_set(
 		err, ERR_REFUSED,
 		"an earlier move of this guest to %s was not ended (%s); `vmferry recover %s` "
 		"does that",
-		r->dst_host ? r->dst_host : r->dst_socket, entry->path,
-		r->guest ? r->guest : r->source);
+		r->dst_host ? r->dst_host : r->dst_socket, entry->path, guest);
 }
 
 int record_refuse_another(struct migration *m, struct err *err)

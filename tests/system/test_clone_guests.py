@@ -1,5 +1,6 @@
 """--clone of guests as users have them: the many ways to write a command line."""
 
+import json
 import os
 import shlex
 import shutil
@@ -253,6 +254,9 @@ class Memory(CloneTest):
 
     def test_its_file_stays_with_the_guest(self):
         move = self.prepare_memory()
+        plan = self.check(move, "--json").stdout
+        self.assertIn({"type": "ram_file", "text": self.RAM},
+                      [json.loads(line) for line in plan.splitlines()])
         self.migrate(move)
         self.assertEqual(os.stat(self.b.outside(self.RAM)).st_size, 32 << 20)
         move.check_moved([r"web1\.ram$"])
