@@ -46,8 +46,8 @@ class CloneTest(FaultTest):
     def no_qemu(self):
         return not [line for line in self.b.processes().values() if "qemu" in line]
 
-    def halted_clone(self, move, step):
-        process = self.start_vmferry(*self.arguments_of("migrate", move),
+    def halted_clone(self, move, step, *options):
+        process = self.start_vmferry(*self.arguments_of("migrate", move, *options),
                                      env={"VMFERRY_TEST_HALT_BEFORE": step},
                                      stdout=-1, stderr=-1, text=True)
         self.wait_for_halt(process, step)

@@ -50,7 +50,7 @@ class CopyExtra(CloneTest):
     def test_a_link_in_its_place(self):
         """Nothing is made where it leads to."""
         move = self.prepare_extra(["cd.iso"])
-        process = self.halted_clone(move, "extra")
+        process = self.halted_clone(move, "extra", "--copy-extra")
         os.symlink("victim", self.b.outside(self.missing[0]))
         self.assertIn("already exists", self.goes_on(process, FAILED))
         self.assertFalse(os.path.exists(self.b.outside(f"{move.guest.directory}/victim")))
@@ -79,7 +79,7 @@ class CopyExtra(CloneTest):
     def test_one_that_came_meanwhile_stays(self):
         """It is created exclusively."""
         move = self.prepare_extra(["cd.iso"])
-        process = self.halted_clone(move, "extra")
+        process = self.halted_clone(move, "extra", "--copy-extra")
         path = self.b.outside(self.missing[0])
         with open(path, "w") as file:
             file.write("precious")
@@ -89,13 +89,6 @@ class CopyExtra(CloneTest):
         os.unlink(path)
         self.no_images(move)
         move.check_stayed()
-
-    def halted_clone(self, move, step):
-        process = self.start_vmferry(*self.arguments_of("migrate", move, "--copy-extra"),
-                                     env={"VMFERRY_TEST_HALT_BEFORE": step},
-                                     stdout=-1, stderr=-1, text=True)
-        self.wait_for_halt(process, step)
-        return process
 
     def test_check_lists_them(self):
         move = self.prepare_extra(["guest.bin", "cd.iso"])
@@ -144,7 +137,7 @@ class CopyExtra(CloneTest):
                     self.doCleanups()
                     self.setUp()
                     move = self.prepare_extra(["guest.bin", "cd.iso"])
-                    process = self.halted_clone(move, step)
+                    process = self.halted_clone(move, step, "--copy-extra")
                     act(process)
                     self.goes_on(process, code)
                     for path in self.missing:
@@ -161,7 +154,7 @@ class CopyExtra(CloneTest):
         """vmferry dies between the guard's release and the point of no return, then the QEMU over
         there: recover takes back what was made."""
         move = self.prepare_extra(["guest.bin", "cd.iso"])
-        process = self.halted_clone(move, "run")
+        process = self.halted_clone(move, "run", "--copy-extra")
         process.kill()
         process.communicate()
         move.attach_destination()
@@ -201,7 +194,7 @@ class CopyExtra(CloneTest):
 
     def test_changed_while_it_is_copied(self):
         move = self.prepare_extra(["cd.iso"])
-        process = self.halted_clone(move, "extra")
+        process = self.halted_clone(move, "extra", "--copy-extra")
         with open(self.a.outside(self.missing[0]), "ab") as file:
             file.write(b"more")
         said = self.goes_on(process, FAILED)
